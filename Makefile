@@ -1,0 +1,46 @@
+# make start   run the whole thing on this machine
+# make test    prove it
+# make help    everything else
+
+SHELL := /bin/sh
+BEGUN := $(shell date +%s)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+COMMIT  := $(shell git rev-parse --quiet --verify HEAD 2>/dev/null || echo unknown)
+BUILD   ?= 0
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.build=$(BUILD) -X main.commit=$(COMMIT)
+RELEASE := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+AZURITE := infra/local/node_modules/.package-lock.json
+
+.PHONY: help
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+.PHONY: start
+start: stage $(AZURITE) ## run everything on this machine (PORT=7071)
+	@go build -o .build/start ./infra/local/start
+	@exec .build/start -since $(BEGUN)
+
+.PHONY: token
+token: ## print a token of the local issuer (SCOPES="write:gdm_activation", PORT)
+	@.build/start token -port $${PORT:-7071} "$(SCOPES)"
+
+# The app for this machine's own system, as the local host runs it.
+.PHONY: stage
+stage:
+	@$(RELEASE) -o .build/latchkey ./handler
+	@go run ./infra/package -binary .build/latchkey -out dist
+
+.PHONY: package
+package: ## assemble dist/ and dist.zip for Azure (linux/amd64)
+	GOOS=linux GOARCH=amd64 $(RELEASE) -o .build/linux-amd64/latchkey ./handler
+	go run ./infra/package -binary .build/linux-amd64/latchkey -out dist -zip dist.zip
+
+.PHONY: functions
+functions: ## write functions/ from the route table
+	@go run ./handler/cmd/functions functions
+
+$(AZURITE): infra/local/package-lock.json
+	npm ci --prefix infra/local --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,270 @@
+// Package activation is what Latchkey exists for: an activation that works exactly once lets a subject in, and the
+// authorisation code it yields buys tokens from then on. The package decides; it knows no HTTP, no Azure and no JWT.
+// What it asks of storage is the Store; its rules are in model.md sections 1 to 3.
+package activation
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/keyed"
+	"latchkey/handler/internal/subject"
+)
+
+// Status is where an activation stands. The values are stored and sent: never rename one.
+type Status string
+
+// The statuses of ACT-3. Expired is never stored: a pending activation becomes so by the clock.
+const (
+	Pending   Status = "pending"
+	Completed Status = "completed"
+	Expired   Status = "expired"
+	Revoked   Status = "revoked"
+)
+
+// Activation is one invitation of a subject.
+type Activation struct {
+	ID      UUID
+	Subject subject.ID
+	Status  Status
+	// Ended says why a revoked one is: ReasonRevoked, ReasonReplaced or ReasonLocked.
+	Ended      audit.Reason
+	Created    time.Time
+	CreatedBy  string
+	Modified   time.Time
+	ModifiedBy string
+	Expires    time.Time
+	// Redeemed is when it was completed, else zero.
+	Redeemed time.Time
+}
+
+// At returns the activation as it stands at now: a pending one past its expiry is expired.
+func (a Activation) At(now time.Time) Activation {
+	if a.Status == Pending && !now.Before(a.Expires) {
+		a.Status = Expired
+	}
+	return a
+}
+
+// Code is an index row: it leads from the keyed hash of a locator to the activation that it names.
+type Code struct {
+	Key        keyed.Hash
+	Subject    subject.ID
+	Activation UUID
+	Expires    time.Time
+	// Ended is when the row was found to lead nowhere any more, else zero; EndedFor is why.
+	Ended    time.Time
+	EndedFor audit.Reason
+	// Version is the row's ETag.
+	Version Version
+}
+
+// Version is the storage's mark of one state of a row (an ETag). Absent means that there is no row yet.
+type Version string
+
+// Absent is the version of a row that does not exist.
+const Absent Version = ""
+
+// Head is the one row of a subject that every change goes through, by compare and swap on its Version.
+type Head struct {
+	Subject subject.ID
+	Version Version
+	// Active is false for a subject that may not be let in. A subject without a row is active.
+	Active bool
+	// N counts the commits.
+	N int64
+	// Invitation is the pending activation, or nil.
+	Invitation *Invitation
+	// Credentials are what the subject's authorisation codes stand under, oldest first, at most MaxCredentials.
+	Credentials []Credential
+}
+
+// MaxCredentials is the most credentials one head has room for (model.md section 1).
+const MaxCredentials = 20
+
+// Invitation is what the head holds of the pending activation.
+type Invitation struct {
+	Activation UUID
+	// OTP is the self-describing hash of the OTP.
+	OTP string
+	// Attempts counts the wrong OTPs.
+	Attempts int
+	Expires  time.Time
+}
+
+// Credential is one authorisation code of a subject. It is live by existing.
+type Credential struct {
+	Session string // the sid of every token bought with it
+	Key     keyed.Hash
+	// Used is when it last bought a token, to the hour; only Store.Credential fills it.
+	Used time.Time
+}
+
+// Opening is what an operation reads and announces in one trip, before it decides.
+type Opening struct {
+	// Record says what will be committed; its intent goes to the journal.
+	Record audit.Record
+	// Code is a row to insert into the index, or nil.
+	Code *Code
+	// Activation is a row of the subject to read as well, or zero.
+	Activation UUID
+}
+
+// Opened is what was found.
+type Opened struct {
+	Head Head
+	// Activation is the row asked for, or nil if there is none.
+	Activation *Activation
+}
+
+// Change is what one commit does to a subject, beside replacing its head.
+type Change struct {
+	Head Head // the new head; its Version is that of the head it replaces
+	// Created is a new activation, or nil.
+	Created *Activation
+	// Ended changes activations that exist, by merging: what a Step does not name stays.
+	Ended []Step
+	// Added credentials must not exist, Removed ones must.
+	Added, Removed []Credential
+	// Record is committed in the same transaction.
+	Record audit.Record
+}
+
+// Step takes an activation out of Pending.
+type Step struct {
+	Activation UUID
+	Status     Status
+	Why        audit.Reason // as Activation.Ended
+	// At and By become Modified and ModifiedBy; At becomes Redeemed too if Status is Completed.
+	At time.Time
+	By string
+}
+
+// Errors of the Store that an operation reacts to. Any other error means that nobody knows whether the call was carried
+// out, and is answered by looking: see Service.commit.
+var (
+	// ErrConflict: the head was not at the version that the change replaces; the change was surely not carried out.
+	ErrConflict = errors.New("the subject was changed meanwhile")
+	// ErrCodeTaken: the index key of a new code belongs to another activation. Nothing but the intent was written.
+	ErrCodeTaken = errors.New("the code is taken")
+)
+
+// Store is what the domain asks of storage. Each method is one trip (its calls run in parallel), and none retries a commit:
+// what to do after an unanswered one is decided here.
+type Store interface {
+	// Code reads the first row that stands under one of the keys, or nil.
+	Code(ctx context.Context, keys []keyed.Hash) (*Code, error)
+	// EndCode marks a row as leading nowhere. A row that changed meanwhile is left as it is, without an error.
+	EndCode(ctx context.Context, code Code, at time.Time, why audit.Reason) error
+	// Open reads the subject's head (a new, active one with version Absent if there is none) and writes the intent.
+	Open(ctx context.Context, opening Opening) (Opened, error)
+	// Commit carries the change out whole or not at all: ErrConflict if not, nil if so.
+	Commit(ctx context.Context, change Change) error
+	// Reopen reads the head again, and whether the record was committed.
+	Reopen(ctx context.Context, record audit.Record) (head Head, committed bool, err error)
+	// Activation reads one activation, or nil.
+	Activation(ctx context.Context, of subject.ID, id UUID) (*Activation, error)
+	// Activations reads up to limit activations of a subject, newest first, beginning behind after (zero: at the newest).
+	// Fewer than limit means that there are no more.
+	Activations(ctx context.Context, of subject.ID, after UUID, limit int) ([]Activation, error)
+	// Credential reads the first credential that stands under one of the keys, or nil. It reads nothing else: an unknown
+	// subject, a wrong code and a revoked one are the same missing row.
+	Credential(ctx context.Context, of subject.ID, keys []keyed.Hash) (*Credential, error)
+	// Touch notes when a credential was last used. It never brings a removed one back.
+	Touch(ctx context.Context, of subject.ID, key keyed.Hash, at time.Time) error
+}
+
+// Refusal is a decision against the caller. Outside, all refusals of one action look the same; Reason is for the record.
+type Refusal struct {
+	Action audit.Action
+	Reason audit.Reason
+}
+
+func (r *Refusal) Error() string { return string(r.Action) + " refused: " + string(r.Reason) }
+
+// Errors of the operations, beside *Refusal.
+var (
+	// ErrNotFound: there is no such activation of this subject.
+	ErrNotFound = errors.New("there is no such activation")
+	// ErrNotPending: the activation was completed; there is nothing to revoke any more.
+	ErrNotPending = errors.New("the activation is not pending")
+	// ErrUnavailable: storage did not answer in time. Whether the change was made is not known; asking again is safe.
+	ErrUnavailable = errors.New("storage is unavailable")
+	// ErrBusy: too many changes of one subject at once.
+	ErrBusy = errors.New("too many changes at once")
+)
+
+// Policy is what an operation takes from the settings: once, at its start.
+type Policy struct {
+	Keys *keyed.Ring
+	// Site is the prefix of human codes.
+	Site string
+	// OTPLength, CodeLength (of authorisation codes) are in characters, SaltLength in bytes.
+	OTPLength, CodeLength, SaltLength int
+	// MaxAttempts is how many wrong OTPs an activation bears.
+	MaxAttempts int
+	// ExpiryDays is the number of the day after issue at whose end an activation expires, in Zone.
+	ExpiryDays int
+	Zone       *time.Location
+	// MaxPerPatient is how many credentials a patient may have at once.
+	MaxPerPatient int
+}
+
+// Expiry is the moment from which an activation issued at now is expired: the local midnight that ends the ExpiryDays-th
+// day after issue (ACT-9). It is sent as the second before it.
+func (p Policy) Expiry(now time.Time) time.Time {
+	y, m, d := now.In(p.Zone).Date()
+	// Calendar days, not hours: a day with a change of the clock has 23 or 25.
+	return time.Date(y, m, d+p.ExpiryDays+1, 0, 0, 0, 0, p.Zone)
+}
+
+// next returns the head's next state, ready to be changed without touching the old one.
+func (h Head) next() Head {
+	h.N++
+	h.Credentials = slices.Clone(h.Credentials)
+	if h.Invitation != nil {
+		invitation := *h.Invitation
+		h.Invitation = &invitation
+	}
+	return h
+}
+
+// UUID is an activation's id: version 7 (RFC 9562 section 5.7), so that its time orders a subject's activations.
+type UUID = uuid.UUID
+
+// ParseUUID reads an id in the form in which it was sent, or answers ErrNotFound: what has another form names nothing.
+func ParseUUID(s string) (UUID, error) {
+	u, err := uuid.Parse(s)
+	if err != nil || u.Version() != 7 || u.String() != s {
+		return uuid.Nil, ErrNotFound
+	}
+	return u, nil
+}
+
+// newUUID draws a version 7 UUID for now, to the millisecond.
+func newUUID(random io.Reader, now time.Time) (UUID, error) {
+	u, err := uuid.NewRandomFromReader(random)
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("drawing an id: %w", err)
+	}
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	copy(u[:6], ms[2:])
+	u[6] = u[6]&0x0f | 0x70
+	return u, nil
+}
+
+// Drawn is when a version 7 UUID was drawn, to the millisecond, UTC.
+func Drawn(u UUID) time.Time {
+	var ms [8]byte
+	copy(ms[2:], u[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC()
+}

@@ -1,0 +1,198 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/subject"
+)
+
+// Try is what someone offers to be let in. Both parts are canonical.
+type Try struct{ Locator, OTP string }
+
+// Redeemed is what the winner gets, once.
+type Redeemed struct {
+	AuthorisationCode string
+	Subject           subject.ID
+	Activation        UUID
+}
+
+// Redeem lets a patient in (ACT-5 to ACT-8). However many try at once, one commit wins: it clears the invitation, removes
+// what the new credential replaces and inserts it, all on the version of the head that was judged. A wrong OTP is counted by
+// a commit of its own before anybody learns that it was wrong. Whatever speaks against a try is a *Refusal.
+func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redeemed, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	p := s.policy()
+	code, err := s.store.Code(ctx, p.Keys.Code(subject.Patient, try.Locator))
+	switch {
+	case err != nil:
+		return Redeemed{}, unavailable(err)
+	case code == nil:
+		return Redeemed{}, refuse(audit.ReasonUnknownCode)
+	case !code.Ended.IsZero():
+		return Redeemed{}, refuse(code.EndedFor)
+	case !s.clock.Now().Before(code.Expires):
+		return Redeemed{}, refuse(audit.ReasonExpired)
+	}
+	release, err := s.turns.take(ctx, code.Activation)
+	if err != nil {
+		return Redeemed{}, err
+	}
+	defer release()
+
+	record, err := s.record(from, audit.RedeemActivation, code.Subject)
+	if err != nil {
+		return Redeemed{}, err
+	}
+	record.Activation = code.Activation.String()
+	won, err := s.credential(p, code.Subject)
+	if err != nil {
+		return Redeemed{}, err
+	}
+	opened, err := s.store.Open(ctx, Opening{Record: record})
+	if err != nil {
+		return Redeemed{}, unavailable(err)
+	}
+
+	checked := map[string]bool{} // by stored hash: a lost race does not hash again
+	var missed, last bool        // what the latest change says
+	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
+		if why := judge(head, *code, p, s.clock.Now()); why != "" {
+			return Change{}, refuse(why)
+		}
+		right, known := checked[head.Invitation.OTP]
+		if !known {
+			var err error
+			if right, err = s.match(ctx, p, *head.Invitation, try.OTP); err != nil {
+				return Change{}, err
+			}
+			checked[head.Invitation.OTP] = right
+		}
+		if !right {
+			missed, last = true, head.Invitation.Attempts+1 >= p.MaxAttempts
+			return miss(head, p, record), nil
+		}
+		missed = false
+		return redeem(head, p, won.Credential, record), nil
+	})
+	var refusal *Refusal
+	switch {
+	case err == nil && missed:
+		if last {
+			s.bury(ctx, *code, audit.ReasonLocked)
+		}
+		return Redeemed{}, refuse(audit.ReasonWrongOTP)
+	case errors.As(err, &refusal):
+		return Redeemed{}, refuse(s.bury(ctx, *code, refusal.Reason))
+	case err != nil:
+		return Redeemed{}, fmt.Errorf("redeeming an activation: %w", err)
+	}
+	return Redeemed{AuthorisationCode: won.code, Subject: code.Subject, Activation: code.Activation}, nil
+}
+
+func refuse(why audit.Reason) *Refusal { return &Refusal{audit.RedeemActivation, why} }
+
+// judge says what speaks against redeeming code on head at now, before the OTP is looked at: "" for nothing.
+func judge(head Head, code Code, p Policy, now time.Time) audit.Reason {
+	switch {
+	case head.Invitation == nil || head.Invitation.Activation != code.Activation:
+		return audit.ReasonNotPending
+	case !now.Before(head.Invitation.Expires):
+		return audit.ReasonExpired
+	case head.Invitation.Attempts >= p.MaxAttempts:
+		return audit.ReasonLocked
+	case !head.Active:
+		return audit.ReasonInactive
+	}
+	return ""
+}
+
+// miss is the change that a wrong OTP makes: it is counted, and the last one ends the activation (ACT-7).
+func miss(head Head, p Policy, record audit.Record) Change {
+	next := head.next()
+	next.Invitation.Attempts++
+	record.Outcome, record.Reason = audit.Denied, audit.ReasonWrongOTP
+	var change Change
+	if next.Invitation.Attempts >= p.MaxAttempts {
+		change.Ended = []Step{end(next.Invitation.Activation, Revoked, audit.ReasonLocked, record)}
+	}
+	return change.under(next, record)
+}
+
+// redeem is the change that a right OTP makes. The oldest credentials go until the new one has room (ACT-13).
+func redeem(head Head, p Policy, won Credential, record audit.Record) Change {
+	next := head.next()
+	change := Change{Added: []Credential{won}}
+	change.Ended = []Step{end(next.Invitation.Activation, Completed, "", record)}
+	next.Invitation = nil
+	if over := len(next.Credentials) + 1 - min(p.MaxPerPatient, MaxCredentials); over > 0 {
+		change.Removed = next.Credentials[:over:over]
+		next.Credentials = next.Credentials[over:]
+	}
+	next.Credentials = append(next.Credentials, won)
+	return change.under(next, record)
+}
+
+// match compares in one of the hashing slots. An unreadable hash is no "no".
+func (s *Service) match(ctx context.Context, p Policy, invitation Invitation, otp string) (bool, error) {
+	release, err := s.slot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	right, err := p.Keys.MatchOTP(invitation.OTP, invitation.Activation.String(), otp)
+	if err != nil {
+		return false, fmt.Errorf("comparing an OTP: %w", err)
+	}
+	return right, nil
+}
+
+// drawn is a credential with its secret, before it is given away.
+type drawn struct {
+	Credential
+	code string
+}
+
+func (s *Service) credential(p Policy, of subject.ID) (drawn, error) {
+	code, err := codes.Draw(s.random, p.CodeLength)
+	if err != nil {
+		return drawn{}, err
+	}
+	session, err := s.name()
+	if err != nil {
+		return drawn{}, err
+	}
+	return drawn{Credential{Session: session, Key: p.Keys.Credential(of, code)[0]}, code}, nil
+}
+
+// bury marks the index row of a code that leads nowhere any more, so that later tries cost one read and write nothing
+// (model.md section 1), and finds out why it ended. It is a help, not a rule: if it fails, the next try does it again.
+func (s *Service) bury(ctx context.Context, code Code, why audit.Reason) audit.Reason {
+	switch why {
+	case audit.ReasonNotPending:
+		if a, err := s.store.Activation(ctx, code.Subject, code.Activation); err == nil && a != nil {
+			why = a.ended()
+		}
+	case audit.ReasonLocked:
+	default:
+		return why // expired: the row says so itself; inactive: it may become active again
+	}
+	_ = s.store.EndCode(ctx, code, s.clock.Now().UTC(), why)
+	return why
+}
+
+// ended is the true reason why a code of this activation is dead.
+func (a Activation) ended() audit.Reason {
+	switch {
+	case a.Status == Completed:
+		return audit.ReasonUsed
+	case a.Ended != "":
+		return a.Ended
+	}
+	return audit.ReasonNotPending
+}

@@ -1,0 +1,102 @@
+// Package audit says what is recorded of every decision and change (mission.md AUD-1): who, what, on whom, with what
+// outcome and why, from where, when, under which trace. A change's record is committed in the change's own storage
+// transaction; a decision that changes nothing is one event line. The package owns the words, not the places.
+package audit
+
+import (
+	"time"
+
+	"latchkey/handler/internal/subject"
+)
+
+// Action is what was asked for. The values are stored and exported: never rename one.
+type Action string
+
+// The actions that exist.
+const (
+	CreateActivation Action = "activation.create"
+	ListActivations  Action = "activation.list"
+	RedeemActivation Action = "activation.redeem"
+	RevokeActivation Action = "activation.revoke"
+	IssueToken       Action = "token.issue"
+)
+
+// Outcome is whether it was done.
+type Outcome string
+
+// The outcomes.
+const (
+	Allowed Outcome = "allowed"
+	Denied  Outcome = "denied"
+)
+
+// Reason is the true reason of an outcome. It is for the record only: outside, all refusals of a code look alike (ACT-8).
+// The values are stored and exported: never rename one.
+type Reason string
+
+// The reasons of refusals, and why a pending activation ended.
+const (
+	ReasonUnknownCode   Reason = "unknown_code"
+	ReasonWrongOTP      Reason = "wrong_otp"
+	ReasonUsed          Reason = "used"
+	ReasonExpired       Reason = "expired"
+	ReasonRevoked       Reason = "revoked"
+	ReasonReplaced      Reason = "replaced"
+	ReasonLocked        Reason = "locked"
+	ReasonInactive      Reason = "inactive"
+	ReasonNoCredential  Reason = "no_credential"
+	ReasonNotPending    Reason = "not_pending"
+	ReasonNotFound      Reason = "not_found"
+	ReasonAlreadyEnded  Reason = "already_ended"
+	ReasonUnavailable   Reason = "unavailable"
+	ReasonStorageFailed Reason = "storage_failed"
+)
+
+// Actor is who asked: an Entra identity, one of our subjects, or nobody known.
+type Actor struct {
+	// Issuer is who vouches for ID: a tenant's GUID, our own issuer URL, or "" for the anonymous caller.
+	Issuer string
+	// ID is the identity within Issuer: an Entra object id, or kind/id of a subject.
+	ID string
+}
+
+// Anonymous is the actor of the routes that ask for no token.
+var Anonymous = Actor{}
+
+// String gives "issuer/id", the form of created_by fields, or "anonymous".
+func (a Actor) String() string {
+	if a == Anonymous {
+		return "anonymous"
+	}
+	return a.Issuer + "/" + a.ID
+}
+
+// Origin is where a request comes from. Every operation of the domain takes one.
+type Origin struct {
+	Actor Actor
+	// Source is the client's address as far as it can be trusted, else "".
+	Source string
+	// Trace is the W3C trace id, 32 hexadecimal digits.
+	Trace string
+}
+
+// Record is what is kept of one change.
+type Record struct {
+	// ID is random, of fixed length, drawn when the operation starts; a repeated commit keeps it.
+	ID string
+	// Time is when the operation started, UTC. Time and ID make the record's key.
+	Time time.Time
+	// Announced is when its intent was last written to the journal, UTC; Announced and ID make the intent's key.
+	// A record counts only with the intent that it names (model.md section 6).
+	Announced time.Time
+
+	Action  Action
+	Outcome Outcome
+	Reason  Reason // "" when allowed
+	Origin  Origin
+	Subject subject.ID
+	// Activation is the activation's uuid, or "".
+	Activation string
+	// N numbers the commits of a subject, from 1.
+	N int64
+}

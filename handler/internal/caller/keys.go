@@ -1,0 +1,362 @@
+package caller
+
+import (
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+)
+
+// How long things take. model.md and threats.md F-12 and F-13 give the reasons.
+const (
+	refreshEvery  = time.Hour        // less up to a tenth, so that instances do not ask in step
+	keepFor       = 24 * time.Hour   // how long keys serve when the issuer is down
+	unknownEvery  = 30 * time.Second // how often unknown kids may cause a fetch
+	coldEvery     = 2 * time.Second  // how often requests may cause a fetch while there are no keys
+	retryAtMost   = 30 * time.Second // the longest pause after a fetch that failed
+	fetchTimeout  = 10 * time.Second
+	waitForFetch  = 2 * time.Second // how long a request waits, from the fetch's start
+	maxDocument   = 1 << 20         // bytes
+	minKeyBits    = 2048            // RFC 7518 section 3.3
+	maxKeyBits    = 8192            // what crypto/tls takes as well: more only costs time
+	templateInKey = "{tenantid}"
+	cloudInKey    = "microsoftonline.com"
+)
+
+// EntraKeysURL is where a tenant publishes its own keys, those of v1 and v2 tokens alike.
+func EntraKeysURL(tenant string) string {
+	return "https://login.microsoftonline.com/" + tenant + "/discovery/v2.0/keys"
+}
+
+// KeysConfig is what Keys are made of.
+type KeysConfig struct {
+	// URL is where the keys document is, https only.
+	URL string
+	// Tenant is whose keys they are: a key that names another issuer or another cloud is passed over.
+	Tenant string
+	// Client is how it is fetched. Redirects are not followed, whatever it says.
+	Client *http.Client
+	Now    func() time.Time
+	// Random spreads the refreshes of several instances.
+	Random io.Reader
+	// Log gets one line when fetching begins to fail and one when it works again.
+	Log *slog.Logger
+}
+
+// Keys are the public keys of a tenant, from the document it publishes (AUT-4). They are refreshed ahead of time by Run, kept
+// for 24 h when the issuer is down, and replaced only by a document with at least one usable key (threats.md F-12): RSA of
+// 2048 to 8192 bits with an odd exponent of 3 or more, for signatures by RS256 or without saying so, with a kid of its own,
+// and with no issuer or cloud but the tenant's (as IdentityModel's AadIssuerValidator has it). A kid that is not there causes
+// at most one fetch per 30 s, shared by all who wait for it, and leaves nothing behind (F-13).
+//
+// Keys are safe for concurrent use.
+type Keys struct {
+	config KeysConfig
+	client http.Client
+	set    atomic.Pointer[keySet]
+
+	mu      sync.Mutex
+	flight  *flight   // the fetch under way, or nil
+	tried   time.Time // when the last fetch began
+	asked   time.Time // when the last fetch began that an unknown kid caused
+	problem error     // of the last fetch
+}
+
+type keySet struct {
+	keys map[string]*rsa.PublicKey // by kid
+	// ambiguous: two keys in the document had one kid, and are not here.
+	ambiguous bool
+	fetched   time.Time
+}
+
+type flight struct {
+	began time.Time
+	done  chan struct{}
+}
+
+// errUnknownKey says that the issuer has no key of that kid, as far as we may ask.
+var errUnknownKey = errors.New("no key has this kid")
+
+// NewKeys checks the configuration. It fetches nothing yet: Run does, or the first token.
+func NewKeys(config KeysConfig) (*Keys, error) {
+	u, err := url.Parse(config.URL)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return nil, errors.New("the keys document's address must be an https URL without a user")
+	}
+	config.Tenant = strings.ToLower(config.Tenant)
+	if !isGUID(config.Tenant) {
+		return nil, errors.New("the tenant must be a GUID")
+	}
+	k := &Keys{config: config, client: *config.Client}
+	k.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	k.client.Jar = nil
+	return k, nil
+}
+
+// Run keeps the keys fresh until the context ends.
+func (k *Keys) Run(ctx context.Context) {
+	pause := time.Second
+	for {
+		f := k.fetchNow()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return
+		}
+		wait := refreshEvery
+		if k.Problem() != nil {
+			wait = pause
+			pause = min(2*pause, retryAtMost)
+		} else {
+			pause = time.Second
+		}
+		select {
+		case <-time.After(wait - k.jitter(wait/10)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Ready reports whether tokens can be verified: there are keys, not older than 24 h.
+func (k *Keys) Ready() bool { return k.current() != nil }
+
+// Age is how long ago the keys were fetched; false when there are none, or only too old ones.
+func (k *Keys) Age() (time.Duration, bool) {
+	set := k.current()
+	if set == nil {
+		return 0, false
+	}
+	return k.config.Now().Sub(set.fetched), true
+}
+
+// Problem is why the last fetch failed, or nil.
+func (k *Keys) Problem() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.problem
+}
+
+// key returns the key of a kid: from memory, or after one fetch that all waiters share. errUnknownKey when the issuer has none,
+// ErrUnavailable when that cannot be told.
+func (k *Keys) key(ctx context.Context, kid string) (*rsa.PublicKey, error) {
+	if set := k.current(); set != nil && set.keys[kid] != nil {
+		return set.keys[kid], nil
+	}
+	if f := k.fetchForRequest(kid); f != nil {
+		// The time counts from the fetch's start: when the issuer hangs, only those who came early wait at all.
+		timer := time.NewTimer(waitForFetch - k.config.Now().Sub(f.began))
+		defer timer.Stop()
+		select {
+		case <-f.done:
+		case <-timer.C:
+			return nil, fmt.Errorf("%w: the issuer is slow to give its keys", ErrUnavailable)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
+	set := k.current()
+	if set != nil && set.keys[kid] != nil {
+		return set.keys[kid], nil
+	}
+	switch problem := k.Problem(); {
+	case problem != nil:
+		return nil, fmt.Errorf("%w: the issuer's keys: %w", ErrUnavailable, problem)
+	case set == nil:
+		return nil, fmt.Errorf("%w: there are no keys of the issuer yet", ErrUnavailable)
+	}
+	return nil, errUnknownKey
+}
+
+// current returns the keys, or nil if there are none young enough.
+func (k *Keys) current() *keySet {
+	set := k.set.Load()
+	if set == nil || k.config.Now().Sub(set.fetched) >= keepFor {
+		return nil
+	}
+	return set
+}
+
+// fetchNow joins the fetch under way or begins one.
+func (k *Keys) fetchNow() *flight {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flight == nil {
+		k.begin()
+	}
+	return k.flight
+}
+
+// fetchForRequest joins the fetch under way, or begins one if requests may cause one now. It returns nil when there is nothing
+// to wait for.
+func (k *Keys) fetchForRequest(kid string) *flight {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flight != nil {
+		return k.flight
+	}
+	now, set := k.config.Now(), k.current()
+	switch {
+	case set == nil && now.Sub(k.tried) < coldEvery:
+		return nil
+	case set != nil && (set.keys[kid] != nil || now.Sub(k.asked) < unknownEvery):
+		return nil // the key has come meanwhile, or it is too soon to ask
+	case set != nil:
+		k.asked = now
+	}
+	k.begin()
+	return k.flight
+}
+
+// begin starts a fetch; the caller holds the lock. It is nobody's own request, so no request's context ends it.
+func (k *Keys) begin() {
+	f := &flight{began: k.config.Now(), done: make(chan struct{})}
+	k.flight, k.tried = f, f.began
+	go func() {
+		defer close(f.done)
+		set, err := k.fetch()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.flight = nil
+		if err == nil {
+			set.fetched = k.config.Now()
+			k.set.Store(set)
+		}
+		switch {
+		case err != nil && k.problem == nil:
+			k.config.Log.Warn("the issuer's keys cannot be fetched", "url", k.config.URL, "error", err)
+		case err == nil && k.problem != nil:
+			k.config.Log.Info("the issuer's keys can be fetched again", "url", k.config.URL)
+		}
+		k.problem = err
+	}()
+}
+
+func (k *Keys) fetch() (set *keySet, err error) {
+	// A panic here would end the process, and what is parsed came from outside.
+	defer func() {
+		if p := recover(); p != nil {
+			set, err = nil, fmt.Errorf("reading the keys document: %v", p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, k.config.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/json")
+	response, err := k.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the issuer answered %d", response.StatusCode)
+	}
+	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(document) > maxDocument {
+		return nil, errors.New("the keys document has more than 1 MiB")
+	}
+	set, err = parseKeys(document, k.config.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if before := k.current(); set.ambiguous && before != nil && !before.ambiguous {
+		return nil, errors.New("the keys document has two keys of one kid: the keys from before it stay")
+	}
+	return set, nil
+}
+
+// jitter draws a duration below the given one.
+func (k *Keys) jitter(below time.Duration) time.Duration {
+	var b [1]byte
+	if _, err := io.ReadFull(k.config.Random, b[:]); err != nil {
+		return 0
+	}
+	return below * time.Duration(b[0]) / 256
+}
+
+// parseKeys reads a JWK set (RFC 7517 section 5). Keys that we cannot use are passed over, as that section wants; when two
+// different ones have the same kid neither is used, and the set is ambiguous. A document without any key is an error.
+func parseKeys(document []byte, tenant string) (*keySet, error) {
+	var published struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(document, &published); err != nil {
+		return nil, errors.New("the keys document is no JWK set")
+	}
+	keys := make(map[string]*rsa.PublicKey, len(published.Keys))
+	var twice []string
+	for _, raw := range published.Keys {
+		kid, key := parseKey(raw, tenant)
+		if key == nil {
+			continue
+		}
+		if other := keys[kid]; other != nil && !other.Equal(key) {
+			twice = append(twice, kid)
+		}
+		keys[kid] = key
+	}
+	for _, kid := range twice {
+		delete(keys, kid)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the keys document has no key that can be used")
+	}
+	return &keySet{keys: keys, ambiguous: len(twice) > 0}, nil
+}
+
+// parseKey returns a key that can be used, or nil.
+func parseKey(raw json.RawMessage, tenant string) (kid string, key *rsa.PublicKey) {
+	var k struct {
+		jwkset.JWKMarshal
+		// These two are Microsoft's own; jwkset drops what it does not know.
+		Issuer *string `json:"issuer"`
+		Cloud  *string `json:"cloud_instance_name"`
+	}
+	if err := json.Unmarshal(raw, &k); err != nil {
+		return "", nil
+	}
+	v1, v2 := issuers(tenant)
+	switch {
+	case k.KTY != jwkset.KtyRSA, k.KID == "", len(k.KID) > maxName,
+		k.USE != "" && k.USE != jwkset.UseSig,
+		k.ALG != "" && k.ALG != jwkset.AlgRS256,
+		k.KEYOPS != nil && !slices.Contains(k.KEYOPS, jwkset.KeyOpsVerify),
+		k.Cloud != nil && *k.Cloud != cloudInKey:
+		return "", nil
+	}
+	if k.Issuer != nil {
+		issuer := strings.ReplaceAll(*k.Issuer, templateInKey, tenant)
+		if issuer != v1 && issuer != v2 {
+			return "", nil
+		}
+	}
+	// Nothing but the numbers is taken: what certificates say beside them is trusted by nobody here.
+	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{KTY: k.KTY, N: k.N, E: k.E},
+		jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil {
+		return "", nil
+	}
+	key, ok := jwk.Key().(*rsa.PublicKey)
+	if !ok || key.N.BitLen() < minKeyBits || key.N.BitLen() > maxKeyBits || key.E < 3 || key.E%2 == 0 {
+		return "", nil
+	}
+	return k.KID, key
+}

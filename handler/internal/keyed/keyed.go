@@ -1,0 +1,185 @@
+// Package keyed makes and checks what is stored instead of a secret (ACT-15, model.md section 3): keyed hashes of codes
+// that act as keys, and memory-hard, salted, keyed hashes of OTPs. The key is a pepper that storage never sees. Every
+// stored string names the pepper and the method that made it, so that both can change.
+package keyed
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+
+	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/subject"
+)
+
+// MinPepper is the smallest pepper, in bytes: as long as the output of the hash (RFC 2104 section 3).
+const MinPepper = sha256.Size
+
+// Keyed hashes serve as storage keys: lower-case base32hex without padding sorts as its bytes do and needs no escapes.
+var encoding = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+func encode(b []byte) string { return strings.ToLower(encoding.EncodeToString(b)) }
+
+// Purposes keep the hashes of one kind of secret apart from those of another: each has a key of its own, derived from the
+// pepper by HKDF (RFC 5869) with the purpose as its info.
+const (
+	purposeVersion    = "latchkey/version"
+	purposeCode       = "latchkey/code"
+	purposeCredential = "latchkey/credential"
+	purposeOTP        = "latchkey/otp"
+	purposeReference  = "latchkey/reference"
+)
+
+// Hash is a keyed hash together with the version of the pepper that made it.
+type Hash struct {
+	Version string
+	Sum     string
+}
+
+// String gives "version~sum", the form in which hashes stand in keys.
+func (h Hash) String() string { return h.Version + "~" + h.Sum }
+
+// pepper is one version of the key, with its derived keys.
+type pepper struct {
+	version                          string
+	code, credential, otp, reference []byte
+}
+
+// Ring holds the peppers in force. The first one makes new hashes; all of them check old ones. It is immutable.
+type Ring struct{ peppers []pepper }
+
+// NewRing takes peppers in standard base64, the current one first. Each must hold MinPepper bytes or more. A pepper's
+// version is derived from it: two instances agree on it without being told, and it gives nothing away.
+func NewRing(encoded ...secret.Text) (*Ring, error) {
+	if len(encoded) == 0 {
+		return nil, errors.New("no pepper")
+	}
+	ring := &Ring{}
+	for _, e := range encoded {
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(e.Reveal()))
+		if err != nil {
+			return nil, errors.New("a pepper is standard base64") // the cause would quote the secret
+		}
+		if len(raw) < MinPepper {
+			return nil, fmt.Errorf("a pepper has %d bytes or more, this one has %d", MinPepper, len(raw))
+		}
+		var p pepper
+		for purpose, into := range map[string]*[]byte{
+			purposeCode: &p.code, purposeCredential: &p.credential, purposeOTP: &p.otp, purposeReference: &p.reference,
+		} {
+			if *into, err = hkdf.Key(sha256.New, raw, nil, purpose, sha256.Size); err != nil {
+				return nil, fmt.Errorf("deriving a key: %w", err)
+			}
+		}
+		version, err := hkdf.Key(sha256.New, raw, nil, purposeVersion, 5)
+		if err != nil {
+			return nil, fmt.Errorf("deriving a version: %w", err)
+		}
+		p.version = encode(version)
+		ring.peppers = append(ring.peppers, p)
+	}
+	return ring, nil
+}
+
+// mac hashes parts under key. Each part goes in with its length, so that no two lists of parts are the same input.
+func mac(key []byte, parts ...string) []byte {
+	h := hmac.New(sha256.New, key)
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return h.Sum(nil)
+}
+
+// Code gives the index keys of a locator, one a pepper, the current one first.
+func (r *Ring) Code(kind subject.Kind, locator string) []Hash {
+	return r.each(func(p pepper) []byte { return mac(p.code, string(kind), locator) })
+}
+
+// Credential gives the keys under which a subject's authorisation code may stand, one a pepper, the current one first. The
+// subject salts the hash. A keyed hash is enough for a secret of 112 bits or more (ASVS 5.0 6.5.2), and costs a microsecond.
+func (r *Ring) Credential(of subject.ID, code string) []Hash {
+	return r.each(func(p pepper) []byte { return mac(p.credential, string(of.Kind), of.Name, code) })
+}
+
+// Reference gives a subject a name for logs that only the holder of the pepper can compute.
+func (r *Ring) Reference(of subject.ID) string {
+	return encode(mac(r.peppers[0].reference, string(of.Kind), of.Name)[:10])
+}
+
+func (r *Ring) each(sum func(pepper) []byte) []Hash {
+	hashes := make([]Hash, len(r.peppers))
+	for i, p := range r.peppers {
+		hashes[i] = Hash{Version: p.version, Sum: encode(sum(p))}
+	}
+	return hashes
+}
+
+// The cost of an OTP's hash: OWASP's second choice for argon2id (19 MiB, two passes, one lane), as model.md section 3 has
+// it. It bounds what a thief of both the table and the pepper can try; the attempts bound everybody else.
+const (
+	argonMemory  = 19 * 1024 // KiB
+	argonPasses  = 2
+	argonLanes   = 1
+	argonKeySize = 32 // bytes
+)
+
+// ErrHash says that a stored hash cannot be read or names a pepper that is not in the ring.
+var ErrHash = errors.New("the stored hash cannot be checked")
+
+var phc = base64.RawStdEncoding
+
+// OTP hashes a new OTP, canonical, for one activation: salt bytes from random, then argon2id over the keyed hash. The
+// string is in the PHC form, with the pepper's version as keyid. It takes about 50 ms and 19 MiB.
+func (r *Ring) OTP(random io.Reader, salt int, activation, otp string) (string, error) {
+	s := make([]byte, salt)
+	if _, err := io.ReadFull(random, s); err != nil {
+		return "", fmt.Errorf("drawing a salt: %w", err)
+	}
+	p := r.peppers[0]
+	key := argon2.IDKey(mac(p.otp, activation, otp), s, argonPasses, argonMemory, argonLanes, argonKeySize)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d,keyid=%s$%s$%s",
+		argon2.Version, argonMemory, argonPasses, argonLanes, p.version, phc.EncodeToString(s), phc.EncodeToString(key)), nil
+}
+
+// MatchOTP reports whether otp, canonical, is what stored was made from. It takes as long as OTP does. ErrHash means that
+// the question cannot be answered: that is no "no".
+func (r *Ring) MatchOTP(stored, activation, otp string) (bool, error) {
+	var version, lanes int
+	var memory, passes uint32
+	fields := strings.Split(stored, "$") // "", argon2id, v=, parameters, salt, key
+	if len(fields) != 6 || fields[1] != "argon2id" {
+		return false, ErrHash
+	}
+	parameters, keyid, found := strings.Cut(fields[3], ",keyid=")
+	if !found {
+		return false, ErrHash
+	}
+	if _, err := fmt.Sscanf(fields[2]+" "+parameters, "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &lanes); err != nil ||
+		version != argon2.Version || lanes < 1 || lanes > 255 || passes < 1 || memory > 1<<20 {
+		return false, ErrHash
+	}
+	salt, err := phc.DecodeString(fields[4])
+	if err != nil {
+		return false, ErrHash
+	}
+	want, err := phc.DecodeString(fields[5])
+	if err != nil || len(want) < 16 {
+		return false, ErrHash
+	}
+	for _, p := range r.peppers {
+		if p.version == keyid {
+			got := argon2.IDKey(mac(p.otp, activation, otp), salt, passes, memory, uint8(lanes), uint32(len(want)))
+			return subtle.ConstantTimeCompare(got, want) == 1, nil
+		}
+	}
+	return false, ErrHash
+}

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Refused redeems leave at a fixed time after their arrival, so that wrong, unknown, dead and locked codes cannot be told
+// apart by a clock (ACT-8, model.md section 3). No work is done to fill the time: it costs nothing (ABU-4).
+const (
+	// beat is the step: a refusal leaves at the first multiple of it by which its work is done. It must be longer than
+	// the work of a wrong OTP on a machine under its normal load.
+	beat = 300 * time.Millisecond
+	// mostWorking is how many redeems one instance works on at once, mostWaiting how many refusals may wait.
+	mostWorking = 256
+	mostWaiting = 10_000
+)
+
+// room bounds what redeems may hold of an instance. A place is taken on arrival, before any look-up, so that a full room
+// says nothing about a code.
+type room struct {
+	mu               sync.Mutex
+	working, waiting int
+}
+
+// enter takes a place, or reports that there is none.
+func (r *room) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.working >= mostWorking || r.waiting >= mostWaiting {
+		return false
+	}
+	r.working++
+	return true
+}
+
+// leave gives the place back when the work is done. A refusal then waits for its time, outside the room.
+func (r *room) leave(ctx context.Context, clock Clock, arrived time.Time, refused bool) {
+	r.mu.Lock()
+	r.working--
+	if refused {
+		r.waiting++
+	}
+	r.mu.Unlock()
+	if !refused {
+		return
+	}
+	_ = clock.Wait(ctx, untilBeat(clock.Now().Sub(arrived))) // the client hung up: nobody waits any more
+	r.mu.Lock()
+	r.waiting--
+	r.mu.Unlock()
+}
+
+// untilBeat is the time from worked after arrival to the next multiple of beat.
+func untilBeat(worked time.Duration) time.Duration {
+	if worked <= 0 {
+		return beat
+	}
+	return (beat - worked%beat) % beat
+}

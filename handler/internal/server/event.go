@@ -1,0 +1,216 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/subject"
+)
+
+// Event is what is known of one request. Everybody on its way adds to it, and it is written once, as one line, before the
+// first byte of the reply (AUD-1, OPS-4). It holds no secret, code, token or patient id.
+type Event struct {
+	id      string // quoted in problems
+	arrived time.Time
+	trace   string
+	origin  audit.Origin
+
+	// Operation is the operation's id, "" if none matched.
+	Operation string
+	Reason    Reason
+	// Action, Outcome and Detail are the decision; Detail has the true reason.
+	Action  audit.Action
+	Outcome audit.Outcome
+	Detail  audit.Reason
+	// Subject is a keyed reference, never the id.
+	Subject    string
+	Activation string
+	Trips      func() (sequence, calls int)
+	cause      error
+}
+
+type eventKey struct{}
+
+// eventOf finds the request's event. Every request has one.
+func eventOf(ctx context.Context) *Event { return ctx.Value(eventKey{}).(*Event) }
+
+// decided notes a decision and its outcome.
+func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID string, err error) {
+	e.Action, e.Outcome, e.Activation = what, audit.Allowed, activationID
+	if on != (subject.ID{}) {
+		e.Subject = p.Reference(on)
+	}
+	if err == nil {
+		return
+	}
+	e.Outcome = audit.Denied
+	var refusal *activation.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		e.Detail = refusal.Reason
+	case errors.Is(err, activation.ErrNotFound):
+		e.Detail = audit.ReasonNotFound
+	case errors.Is(err, activation.ErrNotPending):
+		e.Detail = audit.ReasonNotPending
+	default:
+		e.Detail = audit.ReasonUnavailable
+	}
+}
+
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
+
+// draw gives a fresh id of fixed length: 32 hexadecimal digits.
+func (s *Server) draw() string {
+	var b [16]byte
+	if _, err := io.ReadFull(s.Random, b[:]); err != nil {
+		panic(err) // crypto/rand never fails
+	}
+	return hex.EncodeToString(b[:])
+}
+
+// begin starts the event of a request.
+func (s *Server) begin(r *http.Request) *Event {
+	e := &Event{id: s.draw(), arrived: s.Clock.Now(), origin: audit.Origin{Source: s.ClientAddress(r)}}
+	// W3C Trace Context: an invalid header is as none, and a new trace begins.
+	if m := traceparent.FindStringSubmatch(r.Header.Get("traceparent")); m != nil && strings.Trim(m[1], "0") != "" {
+		e.trace = m[1]
+	} else {
+		e.trace = s.draw()
+	}
+	e.origin.Trace = e.trace
+	return e
+}
+
+// observed writes the event just before the reply begins.
+type observed struct {
+	http.ResponseWriter
+	event   *Event
+	request *http.Request
+	server  *Server
+	begun   bool
+}
+
+// Unwrap serves http.ResponseController.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+func (o *observed) WriteHeader(status int) {
+	if !o.begun {
+		o.begun = true
+		o.server.log(o.event, o.request, status)
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *observed) Write(b []byte) (int, error) {
+	if !o.begun {
+		o.WriteHeader(http.StatusOK)
+	}
+	return o.ResponseWriter.Write(b)
+}
+
+// log writes the one line of a request.
+func (s *Server) log(e *Event, r *http.Request, status int) {
+	level := slog.LevelInfo
+	if status >= 500 {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("operation", e.Operation),
+		slog.String("method", method(r)),
+		slog.Int("status", status),
+		slog.Float64("duration_ms", float64(s.Clock.Now().Sub(e.arrived).Microseconds())/1000),
+		slog.String("instance", e.id),
+		slog.String("trace_id", e.trace),
+	}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	add("invocation_id", s.invocation(r))
+	add("reason", string(e.Reason))
+	add("source", e.origin.Source)
+	if e.Action != "" {
+		add("action", string(e.Action))
+		add("outcome", string(e.Outcome))
+		add("why", string(e.Detail))
+		add("actor", e.origin.Actor.String())
+		add("subject", e.Subject)
+		add("activation", e.Activation)
+	} else if e.origin.Actor != audit.Anonymous {
+		add("actor", e.origin.Actor.String())
+	}
+	if e.Trips != nil {
+		sequence, calls := e.Trips()
+		attrs = append(attrs, slog.Int("storage_trips", sequence), slog.Int("storage_calls", calls))
+	}
+	if e.cause != nil {
+		add("cause", e.cause.Error())
+	}
+	s.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// method keeps a made-up method of a client from being logged at length.
+func method(r *http.Request) string {
+	if len(r.Method) > 16 {
+		return "other"
+	}
+	return r.Method
+}
+
+// invocation is the host's id of this request. A client can put one before it, so that only the last element counts
+// (host-contract.md 3.3), and none where there is no host.
+func (s *Server) invocation(r *http.Request) string {
+	if !s.UnderHost {
+		return ""
+	}
+	all := strings.Split(r.Header.Get("X-Azure-Functions-InvocationId"), ",")
+	last := strings.TrimSpace(all[len(all)-1])
+	if !guid.MatchString(last) {
+		return ""
+	}
+	return last
+}
+
+var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// observe is the outermost layer: it begins and ends events, and answers every panic. Under the host an unanswered request
+// is run again up to 40 times (host-contract.md section 2).
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && r.URL.Path == "/" {
+			// The host asks this every 25 ms until something answers: no event, no work.
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		e := s.begin(r)
+		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, e))
+		o := &observed{ResponseWriter: w, event: e, request: r, server: s}
+		h := o.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store") // what may be kept says so itself
+		defer func() {
+			failed := recover()
+			if failed == nil {
+				return
+			}
+			if o.begun {
+				s.Log.Error("a panic after the reply began", "instance", e.id, "cause", fmt.Sprint(failed), "stack", string(debug.Stack()))
+				return
+			}
+			problemOf(fmt.Errorf("panic: %v\n%s", failed, debug.Stack())).stamp(e).write(o)
+		}()
+		next.ServeHTTP(o, r)
+	})
+}

@@ -1,0 +1,203 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/strictjson"
+)
+
+// MaxBody is the largest body that is read as one, in bytes.
+const MaxBody = 64 << 10
+
+// mostDrained is how much of a larger body is read and thrown away before the refusal: what the host would take at most. The
+// host turns a reply before the end of a body into an empty 500 (host-contract.md section 2).
+const mostDrained = 100 << 20
+
+// Route is one path with its operations. It is one function of the app.
+type Route struct {
+	// Path is the template, as OpenAPI and net/http write it.
+	Path       string
+	Operations []Operation
+}
+
+// Operation is one method of a route.
+type Operation struct {
+	ID, Method string
+	Summary    string
+	// Scope is what the caller must hold, "" where no token is asked for.
+	Scope string
+
+	body     bool
+	register func(*Server, Route)
+}
+
+// call is what an operation gets beside its input.
+type call struct {
+	*Server
+	*Parts
+	event  *Event
+	caller caller.Caller
+}
+
+// kind is what an operation needs before it can run.
+type kind struct {
+	scope   string
+	starts  bool // it works before the settings are known
+	body    bool
+	errors  []int
+	summary string
+	// details is the longer description.
+	details string
+}
+
+// operation makes a table entry of a typed handler. The one adapter around it authenticates, authorises, refuses what is not
+// strictly well-formed, counts, calls, maps errors and sets headers; the handler returns a response or an error.
+func operation[I, O any](method, id string, k kind, handle func(context.Context, call, *I) (*O, error)) Operation {
+	return Operation{
+		ID: id, Method: method, Summary: k.summary, Scope: k.scope, body: k.body,
+		register: func(s *Server, route Route) {
+			op := huma.Operation{
+				OperationID: id, Method: method, Path: route.Path, Summary: k.summary, Description: k.details,
+				Errors: statuses(k), MaxBodyBytes: -1, Middlewares: huma.Middlewares{s.admit(k)},
+			}
+			if k.scope != "" {
+				op.Security = []map[string][]string{{bearer: {k.scope}}}
+			}
+			huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+				out, err := handle(ctx, callOf(ctx), in)
+				if err != nil {
+					return nil, problemOf(err).stamp(eventOf(ctx))
+				}
+				return out, nil
+			})
+		},
+	}
+}
+
+// statuses are the error statuses that an operation can answer with.
+func statuses(k kind) []int {
+	all := append([]int{http.StatusBadRequest, http.StatusInternalServerError}, k.errors...)
+	if k.scope != "" {
+		all = append(all, http.StatusUnauthorized, http.StatusForbidden)
+	}
+	if k.body {
+		all = append(all, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if !k.starts {
+		all = append(all, http.StatusServiceUnavailable)
+	}
+	return all
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) call { return ctx.Value(callKey{}).(call) }
+
+// admit is what stands before every operation, in this order: the settings are known, the caller may, the query is plain,
+// the body is what it should be.
+func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
+	return func(hc huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(hc)
+		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context())}
+		c.event.Operation = hc.Operation().OperationID
+		ctx, trips := s.Count(hc.Context())
+		c.event.Trips = trips
+		if err := c.admit(ctx, k, r); err != nil {
+			problemOf(err).stamp(c.event).write(w)
+			return
+		}
+		next(huma.WithContext(hc, context.WithValue(ctx, callKey{}, c)))
+	}
+}
+
+func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
+	if c.Parts == nil && !k.starts {
+		return tryAgain(ReasonStarting, "Latchkey is starting; /health/ready says what is missing.")
+	}
+	if k.scope != "" {
+		var err error
+		if c.caller, err = c.Verify(ctx, r.Header.Get("Authorization")); err != nil {
+			return err
+		}
+		c.event.origin.Actor = c.caller.Actor
+		if err := c.Authorise(c.caller, k.scope); err != nil {
+			return err
+		}
+	}
+	if err := plainQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	return plainBody(r, k.body)
+}
+
+// plainQuery refuses a query that forwarding would change: it joins repeated keys with commas (host-contract.md 3.2).
+func plainQuery(raw string) error {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return invalid("query", "cannot be read")
+	}
+	for key, values := range query {
+		if len(values) > 1 {
+			return invalid("query."+key, "stands there more than once")
+		}
+	}
+	return nil
+}
+
+// plainBody reads the body whole and refuses one where none belongs, one that is too large, one of another type and one that
+// is not strictly one JSON object.
+func plainBody(r *http.Request, wanted bool) error {
+	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+	if err != nil {
+		return invalid("body", "ended too early")
+	}
+	if len(body) > MaxBody {
+		_, _ = io.CopyN(io.Discard, r.Body, mostDrained)
+		return problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.").with("Connection", "close")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	switch {
+	case !wanted && len(body) > 0:
+		return invalid("body", "does not belong here")
+	case !wanted:
+		return nil
+	case len(body) == 0:
+		return invalid("body", "is missing")
+	}
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return problem(http.StatusUnsupportedMediaType, ReasonMediaType, "The body must be application/json.")
+	}
+	return strictjson.Object(body, "body")
+}
+
+// isJSON takes application/json, with no charset or the only one that JSON has (RFC 8259 section 8.1).
+func isJSON(contentType string) bool {
+	media, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "application/json" {
+		return false
+	}
+	charset, given := parameters["charset"]
+	return !given || strings.EqualFold(charset, "utf-8")
+}
+
+// refused tells whether a redeem's outcome must wait for its time: all that a code's state could have a part in.
+func refused(err error) bool {
+	var refusal *activation.Refusal
+	return errors.As(err, &refusal) || errors.Is(err, activation.ErrUnavailable) || errors.Is(err, activation.ErrBusy)
+}
+
+// origin is whom the domain records.
+func (c call) origin() audit.Origin { return c.event.origin }

@@ -1,0 +1,278 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/subject"
+)
+
+// PatientPath is the id in the path. Its form is checked by the schema before anything is looked up.
+type PatientPath struct {
+	PatientID string `path:"patient_id" maxLength:"128" pattern:"^[A-Za-z0-9._-]+$" patternDescription:"an id of A-Z a-z 0-9 . _ -" doc:"The hospital's own pseudonymous id of the patient." example:"ab3d9aa3-d5aa-406a-87b2-cd67ad872724"`
+}
+
+func (p PatientPath) subject() (subject.ID, error) { return subject.New(subject.Patient, p.PatientID) }
+
+// Identifier holds the fields that the predecessor gives every object.
+type Identifier struct {
+	UUID       string `json:"uuid" format:"uuid" doc:"The activation's id."`
+	Created    string `json:"created" format:"date-time"`
+	CreatedBy  string `json:"created_by" doc:"Who: tenant and object id."`
+	Modified   string `json:"modified" format:"date-time"`
+	ModifiedBy string `json:"modified_by"`
+}
+
+func identifierOf(a activation.Activation) Identifier {
+	return Identifier{a.ID.String(), stamp(a.Created), a.CreatedBy, stamp(a.Modified), a.ModifiedBy}
+}
+
+// stamp is how times are sent: RFC 3339, UTC, milliseconds.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// until is how an expiry is sent: as the last second of the local day that it ends (ACT-9).
+func until(expires time.Time, zone *time.Location) string {
+	return expires.Add(-time.Second).In(zone).Format(time.RFC3339)
+}
+
+type createdActivation struct {
+	Body struct {
+		ActivationCode string `json:"activation_code" doc:"The locator: it names the activation." example:"7KQ49F2MHX"`
+		OTP            string `json:"otp" doc:"Proves the holder of the code." example:"3FJ7WP"`
+		Code           string `json:"code" doc:"Both in one, as people type it, with a check character." example:"OXF-7KQ4-9F2M-HX3F-J7WP-C"`
+		ExpiresAt      string `json:"expires_at" format:"date-time"`
+		Identifier
+	}
+}
+
+func createActivation(ctx context.Context, c call, in *PatientPath) (*createdActivation, error) {
+	patient, err := in.subject()
+	if err != nil {
+		return nil, err
+	}
+	made, err := c.Activations.Create(ctx, c.origin(), patient)
+	c.event.decided(audit.CreateActivation, patient, c.Parts, activationID(made.ID), err)
+	if err != nil {
+		return nil, err
+	}
+	out := &createdActivation{}
+	out.Body.ActivationCode, out.Body.OTP, out.Body.Code = made.Locator, made.OTP, made.Human
+	out.Body.ExpiresAt, out.Body.Identifier = until(made.Expires, c.Zone()), identifierOf(made.Activation)
+	return out, nil
+}
+
+// activationID is the id for an event, "" for none.
+func activationID(id activation.UUID) string {
+	if id == (activation.UUID{}) {
+		return ""
+	}
+	return id.String()
+}
+
+type listInput struct {
+	PatientPath
+	Status string `query:"status" enum:"pending,completed,expired,revoked,all" default:"completed" doc:"Which activations."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"The longest page."`
+	Cursor string `query:"cursor" format:"uuid" doc:"Where the page begins: from the Link header of the one before."`
+}
+
+type listedActivation struct {
+	Identifier
+	Status              string  `json:"status" enum:"pending,completed,expired,revoked"`
+	ExpiresAt           string  `json:"expires_at" format:"date-time"`
+	ActivationCompleted *string `json:"activation_completed" format:"date-time" doc:"When it was redeemed, null if it was not."`
+}
+
+type listOutput struct {
+	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
+	Body []listedActivation
+}
+
+func listActivations(ctx context.Context, c call, in *listInput) (*listOutput, error) {
+	patient, err := in.subject()
+	if err != nil {
+		return nil, err
+	}
+	var after activation.UUID
+	if in.Cursor != "" {
+		if after, err = activation.ParseUUID(in.Cursor); err != nil {
+			return nil, invalid("query.cursor", "is not from a Link header")
+		}
+	}
+	status := activation.Status(in.Status)
+	if in.Status == "all" {
+		status = ""
+	}
+	page, more, err := c.Activations.List(ctx, patient, status, after, in.Limit)
+	c.event.decided(audit.ListActivations, patient, c.Parts, "", err)
+	if err != nil {
+		return nil, err
+	}
+	out := &listOutput{Body: make([]listedActivation, 0, len(page))}
+	for _, a := range page {
+		item := listedActivation{Identifier: identifierOf(a), Status: string(a.Status), ExpiresAt: until(a.Expires, c.Zone())}
+		if !a.Redeemed.IsZero() {
+			redeemed := stamp(a.Redeemed)
+			item.ActivationCompleted = &redeemed
+		}
+		out.Body = append(out.Body, item)
+	}
+	if next := activationID(more); next != "" {
+		query := url.Values{"cursor": {next}, "limit": {strconv.Itoa(in.Limit)}, "status": {in.Status}}
+		out.Link = fmt.Sprintf(`</dhos/v1/patient/%s/activation?%s>; rel="next"`, in.PatientID, query.Encode())
+	}
+	return out, nil
+}
+
+type revokeInput struct {
+	PatientPath
+	UUID string `path:"uuid" format:"uuid" doc:"The activation's id."`
+}
+
+func revokeActivation(ctx context.Context, c call, in *revokeInput) (*struct{}, error) {
+	patient, err := in.subject()
+	if err != nil {
+		return nil, err
+	}
+	id, err := activation.ParseUUID(in.UUID)
+	if err == nil {
+		err = c.Activations.Revoke(ctx, c.origin(), patient, id)
+	}
+	c.event.decided(audit.RevokeActivation, patient, c.Parts, activationID(id), err)
+	return nil, err
+}
+
+// RedeemKind is the predecessor's query parameter.
+type RedeemKind struct {
+	Type string `query:"type" enum:"gdm" doc:"Whose activation it is: gdm, a patient's, is the default."`
+}
+
+type redeemInput struct {
+	RedeemKind
+	Body struct {
+		Code           string `json:"code,omitempty" maxLength:"64" doc:"The code as it was typed; instead of the other two." example:"OXF-7KQ4-9F2M-HX3F-J7WP-C"`
+		ActivationCode string `json:"activation_code,omitempty" maxLength:"64" doc:"The locator, with otp."`
+		OTP            string `json:"otp,omitempty" maxLength:"64"`
+	}
+}
+
+type redeemByCodeInput struct {
+	RedeemKind
+	ActivationCode string `path:"activation_code" maxLength:"64" doc:"The locator."`
+	Body           struct {
+		OTP string `json:"otp" maxLength:"64"`
+	}
+}
+
+type redeemed struct {
+	Body struct {
+		AuthorisationCode string `json:"authorisation_code" doc:"Buys tokens. Keep it in encrypted storage; nobody can ask for it again."`
+		PatientID         string `json:"patient_id"`
+	}
+}
+
+func redeemActivation(ctx context.Context, c call, in *redeemInput) (*redeemed, error) {
+	b := in.Body
+	switch {
+	case b.Code != "" && (b.ActivationCode != "" || b.OTP != ""):
+		return nil, invalid("body.code", "stands for activation_code and otp: send it alone")
+	case b.Code != "":
+		locator, otp, err := codes.ParseHuman(c.Site, b.Code)
+		if err != nil {
+			return nil, err
+		}
+		return c.redeem(ctx, activation.Try{Locator: locator, OTP: otp})
+	case b.ActivationCode == "":
+		return nil, invalid("body.activation_code", "is missing; or send code alone")
+	case b.OTP == "":
+		return nil, invalid("body.otp", "is missing")
+	}
+	return c.redeemParts(ctx, b.ActivationCode, b.OTP)
+}
+
+func redeemActivationByCode(ctx context.Context, c call, in *redeemByCodeInput) (*redeemed, error) {
+	return c.redeemParts(ctx, in.ActivationCode, in.Body.OTP)
+}
+
+func (c call) redeemParts(ctx context.Context, code, otp string) (*redeemed, error) {
+	var try activation.Try
+	var err error
+	if try.Locator, err = codes.ParseLocator(code); err != nil {
+		return nil, err
+	}
+	if try.OTP, err = codes.ParseOTP(otp); err != nil {
+		return nil, err
+	}
+	return c.redeem(ctx, try)
+}
+
+// redeem is where the three forms meet.
+func (c call) redeem(ctx context.Context, try activation.Try) (*redeemed, error) {
+	if !c.redeems.enter() {
+		return nil, tryAgain(ReasonBusy, "There is too much to do at once. Try again.")
+	}
+	var err error
+	defer func() { c.redeems.leave(ctx, c.Clock, c.event.arrived, refused(err)) }()
+	won, err := c.Activations.Redeem(ctx, c.origin(), try)
+	c.event.decided(audit.RedeemActivation, won.Subject, c.Parts, activationID(won.Activation), err)
+	if err != nil {
+		return nil, err
+	}
+	out := &redeemed{}
+	out.Body.AuthorisationCode, out.Body.PatientID = won.AuthorisationCode, won.Subject.Name
+	return out, nil
+}
+
+type tokenInput struct {
+	PatientPath
+	AuthorisationCode string `header:"x-authorisation-code" required:"true" minLength:"1" maxLength:"256" doc:"From redeeming an activation."`
+}
+
+type tokenBody struct {
+	JWT       string `json:"jwt" doc:"The token (RFC 9068)."`
+	TokenType string `json:"token_type" enum:"Bearer"`
+	ExpiresIn int    `json:"expires_in" doc:"Seconds."`
+}
+
+type tokenOutput struct{ Body tokenBody }
+
+func createPatientToken(ctx context.Context, c call, in *tokenInput) (*tokenOutput, error) {
+	patient, err := in.subject()
+	if err != nil {
+		return nil, err
+	}
+	grant, err := c.Activations.Authorise(ctx, patient, in.AuthorisationCode)
+	c.event.decided(audit.IssueToken, patient, c.Parts, "", err)
+	if err != nil {
+		return nil, err
+	}
+	token, lifetime, err := c.Mint(grant)
+	if err != nil {
+		return nil, fmt.Errorf("minting a token: %w", err)
+	}
+	return &tokenOutput{tokenBody{token, "Bearer", int(lifetime.Seconds())}}, nil
+}
+
+type deprecatedTokenOutput struct {
+	Deprecation string `header:"Deprecation" doc:"Since when (RFC 9745)."`
+	Link        string `header:"Link" doc:"What to use instead (RFC 8288)."`
+	Body        tokenBody
+}
+
+// getDeprecated is 2026-11-24T00:00:00Z, the day of the first version, as RFC 9745 section 2.1 writes dates: state is not changed and
+// secrets are not fetched by GET any more.
+const getDeprecated = "@1795478400"
+
+func getPatientToken(ctx context.Context, c call, in *tokenInput) (*deprecatedTokenOutput, error) {
+	out, err := createPatientToken(ctx, c, in)
+	if err != nil {
+		return nil, err
+	}
+	return &deprecatedTokenOutput{getDeprecated, `</openapi.json>; rel="deprecation"`, out.Body}, nil
+}

@@ -1,0 +1,230 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/strictjson"
+	"latchkey/handler/internal/subject"
+)
+
+// Reason is the stable word by which a program knows a problem (OPS-3). The values are public: never rename one.
+type Reason string
+
+// The reasons, besides those of package caller for refused tokens.
+const (
+	ReasonInvalid            Reason = "invalid_request"
+	ReasonMistyped           Reason = "mistyped"
+	ReasonTooLarge           Reason = "body_too_large"
+	ReasonMediaType          Reason = "unsupported_media_type"
+	ReasonNoRoute            Reason = "no_such_route"
+	ReasonMethod             Reason = "method_not_allowed"
+	ReasonInsufficientScope  Reason = "insufficient_scope"
+	ReasonActivationRefused  Reason = "activation_refused"
+	ReasonCredentialRefused  Reason = "authorisation_refused"
+	ReasonActivationNotFound Reason = "activation_not_found"
+	ReasonNotPending         Reason = "activation_not_pending"
+	ReasonStarting           Reason = "starting"
+	ReasonUnavailable        Reason = "unavailable"
+	ReasonBusy               Reason = "busy"
+	ReasonInternal           Reason = "internal_error"
+)
+
+// FieldError names one thing that is wrong with a request. It never quotes what was sent.
+type FieldError struct {
+	Field  string `json:"field" doc:"Where: body, path, query or header, and the name." example:"body.otp"`
+	Detail string `json:"detail" doc:"What is wrong with it."`
+}
+
+// Problem is an RFC 9457 problem document, with the predecessor's code and message beside it (OPS-3).
+type Problem struct {
+	Type     string       `json:"type" doc:"urn:latchkey:problem: and the reason."`
+	Title    string       `json:"title" doc:"The status in words."`
+	Status   int          `json:"status" doc:"The HTTP status."`
+	Detail   string       `json:"detail" doc:"What a person should know."`
+	Instance string       `json:"instance" doc:"An id to quote: it stands in the log too."`
+	Reason   Reason       `json:"reason" doc:"The stable word for a program."`
+	Code     int          `json:"code" doc:"The HTTP status, as in the predecessor."`
+	Message  string       `json:"message" doc:"The detail, as in the predecessor."`
+	Scope    string       `json:"scope,omitempty" doc:"The scope that is needed, if one is missing."`
+	Errors   []FieldError `json:"errors,omitempty" doc:"What is wrong with the request."`
+
+	header http.Header
+	cause  error
+}
+
+// Error implements error.
+func (p *Problem) Error() string { return string(p.Reason) + ": " + p.Detail }
+
+// Unwrap gives the log the cause.
+func (p *Problem) Unwrap() error { return p.cause }
+
+// GetStatus implements huma.StatusError.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders implements huma.HeadersError.
+func (p *Problem) GetHeaders() http.Header { return p.header }
+
+// ContentType implements huma.ContentTypeFilter.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func problem(status int, reason Reason, detail string) *Problem {
+	return &Problem{
+		Type: "urn:latchkey:problem:" + string(reason), Title: http.StatusText(status), Status: status, Detail: detail,
+		Reason: reason, Code: status, Message: detail, header: http.Header{},
+	}
+}
+
+// with adds a response header.
+func (p *Problem) with(name, value string) *Problem {
+	p.header.Set(name, value)
+	return p
+}
+
+// invalid names one field of a request.
+func invalid(field, detail string) *Problem {
+	p := problem(http.StatusBadRequest, ReasonInvalid, "The request is not valid: "+field+": "+detail)
+	p.Errors = []FieldError{{field, detail}}
+	return p
+}
+
+// retryAfter is what callers are told to wait when nobody knows better.
+const retryAfter = 2 * time.Second
+
+func tryAgain(reason Reason, detail string) *Problem {
+	return problem(http.StatusServiceUnavailable, reason, detail).with("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
+}
+
+// problemOf is the one table from errors to problem documents. What it does not know is opaque to the caller; the log has
+// the cause.
+func problemOf(err error) *Problem {
+	p := known(err)
+	if p == nil {
+		p = problem(http.StatusInternalServerError, ReasonInternal, "Something went wrong here. Quote the instance when you report it.")
+	}
+	p.cause = err
+	return p
+}
+
+func known(err error) *Problem {
+	var (
+		stated    *Problem
+		refusal   *activation.Refusal
+		strict    *strictjson.Error
+		rejected  *caller.Rejected
+		forbidden *caller.Forbidden
+	)
+	switch {
+	case errors.As(err, &stated):
+		return stated
+	case errors.As(err, &strict):
+		return invalid(strict.Path, strict.Problem)
+	case errors.Is(err, codes.ErrMistyped):
+		return problem(http.StatusBadRequest, ReasonMistyped, "The code is mistyped. Nothing was counted: check it and try again.")
+	case errors.Is(err, subject.ErrName):
+		return invalid("path.patient_id", subject.ErrName.Error())
+	case errors.As(err, &rejected):
+		return unauthorised(rejected)
+	case errors.As(err, &forbidden):
+		p := problem(http.StatusForbidden, ReasonInsufficientScope, "The caller does not hold the scope "+forbidden.Scope+".")
+		p.Scope = forbidden.Scope
+		return p.with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="latchkey", error="insufficient_scope", scope=%q`, forbidden.Scope))
+	case errors.As(err, &refusal) && refusal.Action == audit.RedeemActivation:
+		// One text for wrong, unknown, used, expired, revoked and locked (ACT-8).
+		return problem(http.StatusNotFound, ReasonActivationRefused,
+			"This activation does not work. Check code and OTP; if they are right, ask for a new activation.")
+	case errors.As(err, &refusal):
+		return problem(http.StatusNotFound, ReasonCredentialRefused,
+			"This authorisation code does not work for this subject. Ask for a new activation.")
+	case errors.Is(err, activation.ErrNotFound):
+		return problem(http.StatusNotFound, ReasonActivationNotFound, "There is no such activation of this subject.")
+	case errors.Is(err, activation.ErrNotPending):
+		return problem(http.StatusConflict, ReasonNotPending,
+			"The activation was completed. What it let in is ended by ending the authorisation.")
+	case errors.Is(err, activation.ErrBusy):
+		return tryAgain(ReasonBusy, "There is too much to do at once. Try again.")
+	case errors.Is(err, activation.ErrUnavailable):
+		return tryAgain(ReasonUnavailable, "Storage does not answer. Try again.")
+	case errors.Is(err, caller.ErrUnavailable):
+		return tryAgain(ReasonUnavailable, "The caller's token cannot be checked at the moment. Try again.")
+	}
+	return nil
+}
+
+// unauthorised is the 401 of RFC 6750 section 3: no error code when no token was sent.
+func unauthorised(r *caller.Rejected) *Problem {
+	p := problem(http.StatusUnauthorized, Reason(r.Reason), "A valid access token is needed.")
+	if r.Reason == caller.TokenMissing {
+		return p.with("WWW-Authenticate", `Bearer realm="latchkey"`)
+	}
+	return p.with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="latchkey", error="invalid_token", error_description=%q`, r.Reason))
+}
+
+// stamp gives a problem its instance, which the event carries too.
+func (p *Problem) stamp(e *Event) *Problem {
+	p.Instance = "urn:latchkey:" + e.id
+	e.Reason = p.Reason
+	e.cause = p.cause
+	return p
+}
+
+// write sends a problem from outside huma.
+func (p *Problem) write(w http.ResponseWriter) {
+	for name, values := range p.header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the status is out: a failure here is the client's hanging up
+}
+
+// useProblems makes huma speak in Problems. Its hooks are variables of its package; they are set once, to the same
+// functions for every server.
+var useProblems = sync.OnceFunc(func() {
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
+		p := fromHuma(status, message, errs)
+		if ctx != nil {
+			p.stamp(eventOf(ctx.Context()))
+		}
+		return p
+	}
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		return fromHuma(status, message, errs)
+	}
+})
+
+// fromHuma translates what huma says of a request. Its 422 is 400 here, and the values it quotes are left out: they may be
+// secrets.
+func fromHuma(status int, message string, errs []error) *Problem {
+	var p *Problem
+	switch {
+	case status == http.StatusUnsupportedMediaType:
+		p = problem(status, ReasonMediaType, "The body must be application/json.")
+	case status >= 400 && status < 500:
+		p = problem(http.StatusBadRequest, ReasonInvalid, "The request is not valid: "+message)
+	default:
+		return problem(http.StatusInternalServerError, ReasonInternal, message)
+	}
+	for _, err := range errs {
+		var detailer huma.ErrorDetailer
+		if errors.As(err, &detailer) {
+			d := detailer.ErrorDetail()
+			p.Errors = append(p.Errors, FieldError{d.Location, d.Message})
+		}
+	}
+	if len(p.Errors) > 0 {
+		p.Detail = "The request is not valid: " + p.Errors[0].Field + ": " + p.Errors[0].Detail
+		p.Message = p.Detail
+	}
+	return p
+}

@@ -1,0 +1,173 @@
+// Package server is the HTTP edge: the route table, the adapter that every route goes through, and the one translation of
+// errors to problem documents. It decides nothing about activations and knows nothing of storage.
+package server
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/subject"
+)
+
+// Clock is the time as the server sees it.
+type Clock = activation.Clock
+
+// Parts is what routes work with once the settings are known. It is immutable.
+type Parts struct {
+	Activations *activation.Service
+	// Verify says who calls, from an Authorization header.
+	Verify func(ctx context.Context, authorization string) (caller.Caller, error)
+	// Authorise says whether the caller holds a scope.
+	Authorise func(c caller.Caller, scope string) error
+	// Mint makes the token that a grant is for, and says how long it lives.
+	Mint func(activation.Grant) (token string, lifetime time.Duration, err error)
+	// Reference names a subject in logs.
+	Reference func(subject.ID) string
+
+	// Keys is the JSON Web Key Set, Algorithm the one algorithm of new tokens.
+	Keys      []byte
+	Algorithm string
+	// Issuer is our own issuer URL, Audience that of our tokens; Issuers are all whose tokens are accepted.
+	Issuer, Audience string
+	Issuers          []string
+	// Zone is in which expiries are sent.
+	Zone func() *time.Location
+	// Site is the prefix of human codes.
+	Site string
+	// Browse serves the page at /ui.
+	Browse bool
+}
+
+// Build says what was built.
+type Build struct{ Version, Number, Commit string }
+
+// Check is one thing that a request may need, as it was when last looked at.
+type Check struct {
+	Name   string `json:"name" doc:"What was looked at."`
+	OK     bool   `json:"ok" doc:"Whether it was well."`
+	Detail string `json:"detail,omitempty" doc:"What is missing, or how old what we have is."`
+	// Vital means that nothing can be served without it.
+	Vital bool `json:"-"`
+}
+
+// Server holds what the routes need. Set every field before Handler is called, and none after.
+type Server struct {
+	Build Build
+	// Parts returns nil until the settings are known; everything that needs them is 503 until then.
+	Parts func() *Parts
+	// Ready looks at what requests need. It must be cheap: it is asked often.
+	Ready func(ctx context.Context) []Check
+	// Count counts the storage trips of what is done under the context that it returns.
+	Count  func(ctx context.Context) (context.Context, func() (sequence, calls int))
+	Log    *slog.Logger
+	Clock  Clock
+	Random io.Reader
+	// UnderHost is whether the Functions host is in front.
+	UnderHost bool
+	// ClientAddress gives the client's address as far as it can be trusted, else "".
+	ClientAddress func(*http.Request) string
+
+	redeems room
+	openapi struct {
+		once       sync.Once
+		json, yaml []byte
+		err        error
+	}
+	api huma.API
+}
+
+// Handler builds the mux from the route table.
+func (s *Server) Handler() http.Handler {
+	useProblems()
+	mux := http.NewServeMux()
+	s.api = humago.New(mux, apiConfig(s.Build.Version))
+	for _, route := range Routes() {
+		for _, operation := range route.Operations {
+			operation.register(s, route)
+		}
+	}
+	mux.HandleFunc("/", s.unmatched(mux))
+	return s.observe(plainPath(mux))
+}
+
+func apiConfig(version string) huma.Config {
+	config := huma.DefaultConfig("Latchkey", version)
+	// The documents are routes of our own; nothing is added to bodies.
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil
+	config.RejectUnknownQueryParameters = true
+	config.Info.Description = "Activation and authentication: a subject is let in once, by an activation that works exactly once, " +
+		"and buys short-lived tokens from then on."
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		bearer: {Type: "http", Scheme: "bearer", BearerFormat: "JWT",
+			Description: "An access token of a trusted issuer. The scope is an app role of Entra, or comes with the identity."},
+	}
+	return config
+}
+
+// bearer is the name of the security scheme.
+const bearer = "bearer"
+
+// escapes are those that the Functions host re-encodes differently in each of its modes (host-contract.md 3.2): nothing that
+// means anything here needs one.
+var escapes = regexp.MustCompile(`(?i)%(2f|3f|23|25|5c|00)|\\`)
+
+// plainPath refuses what could be read as two paths, before any routing. A trailing slash means nothing, as on the host.
+func plainPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e := eventOf(r.Context())
+		if escapes.MatchString(r.URL.EscapedPath()) {
+			invalid("path", "has an escape that no id or code needs").stamp(e).write(w)
+			return
+		}
+		p := r.URL.Path
+		if len(p) > 1 {
+			p = strings.TrimSuffix(p, "/")
+		}
+		if p != path.Clean(p) || !strings.HasPrefix(p, "/") {
+			noRoute().stamp(e).write(w)
+			return
+		}
+		if p != r.URL.Path {
+			url := *r.URL
+			url.Path, url.RawPath = p, ""
+			r.URL = &url
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func noRoute() *Problem { return problem(http.StatusNotFound, ReasonNoRoute, "There is nothing here.") }
+
+// unmatched answers what no route matches: 405 with Allow if the path has others, else 404.
+func (s *Server) unmatched(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut} {
+			probe := r.Clone(r.Context())
+			probe.Method = m
+			if _, pattern := mux.Handler(probe); pattern != "/" {
+				allowed = append(allowed, m)
+			}
+		}
+		e := eventOf(r.Context())
+		if len(allowed) == 0 {
+			noRoute().stamp(e).write(w)
+			return
+		}
+		problem(http.StatusMethodNotAllowed, ReasonMethod, "This path does not take this method.").
+			with("Allow", strings.Join(allowed, ", ")).stamp(e).write(w)
+	}
+}

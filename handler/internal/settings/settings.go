@@ -1,0 +1,134 @@
+// Package settings owns what the handler can be told: the keys, their forms, their defaults and their bounds
+// (model.md section 8). It is the only place that knows a key. It turns layers of text into one typed snapshot, or into the
+// list of everything that is wrong with them; a snapshot is never half good. It refuses to guess: a value that is out
+// of bounds, misspelled or still a placeholder is a problem, not a default. It reads no environment, file or vault
+// itself; those come in as functions.
+//
+// A key is written Section:Key. The environment calls it Section__Key, Key Vault Section--Key (CFG-1), and where the
+// predecessor had a name for it, that works as well.
+package settings
+
+import (
+	"crypto/x509"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"latchkey/handler/internal/secret"
+)
+
+// Settings is one snapshot. It is complete and valid, and nobody changes it: a later one replaces it whole.
+type Settings struct {
+	Entra    Entra
+	Storage  Storage
+	KeyVault KeyVault
+	Network  Network
+	Tokens   Tokens
+	Codes    Codes
+	Site     Site
+	Identity Identities
+	Personas Personas
+	Docs     Docs
+	Log      Log
+	HTTP     HTTP
+}
+
+// Entra says whose access tokens are trusted.
+type Entra struct {
+	TenantID  string   // lower-case GUID
+	Audiences []string // one or more, exactly as they stand in "aud"
+	KeysURL   string   // https; where the issuer publishes its keys (JWKS)
+}
+
+// Storage says where the tables are.
+type Storage struct {
+	TablesEndpoint string // https, without a trailing slash
+}
+
+// KeyVault says where the vault is.
+type KeyVault struct {
+	Endpoint string // https, host only, without a trailing slash; empty = no vault
+}
+
+// Network is how the handler reaches others.
+type Network struct {
+	CABundle       string              // path of a PEM file; empty = the system's authorities alone
+	CACertificates []*x509.Certificate `json:"-"` // what the file held when the snapshot was made; added to the system's
+}
+
+// Tokens shapes the JWTs that Latchkey issues.
+type Tokens struct {
+	Issuer          string // https (http on loopback only), without query, fragment and trailing slash
+	Audience        string
+	SigningKey      secret.Text   // in a form that Checks.SigningKey accepted
+	PatientLifetime time.Duration // whole seconds
+}
+
+// Codes shapes activations and what they hand out (ACT-9, ACT-11, ACT-13, ACT-16).
+type Codes struct {
+	Pepper                   secret.Text // standard base64 of keyed.MinPepper bytes or more
+	OTPLength                int         // characters
+	AuthorisationCodeLength  int         // characters
+	SaltLength               int         // bytes
+	MaxAttempts              int         // wrong tries that end an activation
+	ExpiryDays               int         // local days after the day of issue, at whose end an activation expires
+	MaxCredentialsPerPatient int         // live authorisation codes
+}
+
+// Site is the one site that a deployment serves.
+type Site struct {
+	Code     string         // 3 characters of A-Z and 0-9; the prefix of every code that people type
+	TimeZone *time.Location // days end by its clock
+}
+
+// Identities lists who may do everything.
+type Identities struct {
+	Administrators []Identity
+}
+
+// Identity names a caller as Entra does: by tenant and object, never by a name (AUT-2). Both are lower-case GUIDs.
+type Identity struct {
+	Tenant string // "tid"
+	Object string // "oid"
+}
+
+// Personas holds the scopes of the tokens of each kind of subject (TOK-5).
+type Personas struct {
+	Patient []string
+}
+
+// Docs says what the handler tells about itself.
+type Docs struct {
+	Page bool // the browsable page at /ui/ (OPS-2)
+}
+
+// Log says what is logged and how (OPS-4).
+type Log struct {
+	Level  slog.Level
+	Format LogFormat
+}
+
+// LogFormat is how a log line is written.
+type LogFormat string
+
+// The formats of Log:Format.
+const (
+	LogJSON   LogFormat = "json"
+	LogPlain  LogFormat = "plain"
+	LogColour LogFormat = "colour"
+)
+
+// HTTP says where the handler listens.
+type HTTP struct {
+	Addr      string // host:port, for net.Listen
+	UnderHost bool   // the Functions host sends the requests, and Addr is the loopback port it chose
+}
+
+// Source holds the snapshot in force. Its zero value holds none. It is safe for concurrent use.
+type Source struct{ current atomic.Pointer[Settings] }
+
+// Current gives the snapshot in force, or nil as long as none was good. An operation asks once and keeps the answer.
+func (s *Source) Current() *Settings { return s.current.Load() }
+
+// Swap puts next in force and gives what was before, or nil.
+func (s *Source) Swap(next *Settings) *Settings { return s.current.Swap(next) }

@@ -1,0 +1,12 @@
+package store
+
+import (
+	"testing"
+
+	"latchkey/handler/internal/storetest"
+)
+
+func TestContract(t *testing.T) {
+	a := start(t)
+	storetest.Run(t, func(t *testing.T) storetest.Store { return a.store(t, account, a.client) })
+}

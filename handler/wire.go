@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/keyed"
+	"latchkey/handler/internal/readiness"
+	"latchkey/handler/internal/server"
+	"latchkey/handler/internal/settings"
+	"latchkey/handler/internal/store"
+	"latchkey/handler/internal/token"
+	"latchkey/handler/internal/vault"
+)
+
+// network is how the handler reaches others: one pool of connections, which trusts the system's authorities and those of
+// Network:CABundle.
+type network struct{ client *http.Client }
+
+func newNetwork(c settings.Network) network {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	for _, certificate := range c.CACertificates {
+		roots.AddCert(certificate)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	transport.MaxIdleConnsPerHost = 64 // the storage account is one host
+	return network{&http.Client{Transport: transport}}
+}
+
+// credential is the app's identity: the managed one in Azure, a developer's on a laptop.
+func (n network) credential() (azcore.TokenCredential, error) {
+	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: n.client},
+	})
+}
+
+// vault returns the reader of the vault, or nil if there is none.
+func (n network) vault(c settings.KeyVault) (func(context.Context, []string) (map[string]string, error), error) {
+	if c.Endpoint == "" {
+		return nil, nil
+	}
+	credential, err := n.credential()
+	if err != nil {
+		return nil, err
+	}
+	v, err := vault.New(c.Endpoint, credential, n.client, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return v.Read, nil
+}
+
+// assemble makes what routes work with from the first good settings. Nothing here asks the network.
+func assemble(ctx context.Context, source *settings.Source, n network, log *slog.Logger) (*server.Parts, readiness.Probes, error) {
+	first := source.Current()
+	fail := func(err error) (*server.Parts, readiness.Probes, error) { return nil, readiness.Probes{}, err }
+	credential, err := n.credential()
+	if err != nil {
+		return fail(err)
+	}
+	tables, err := store.New(first.Storage.TablesEndpoint, credential, store.Options{Transport: n.client})
+	if err != nil {
+		return fail(err)
+	}
+	peppers, err := keyed.NewRing(first.Codes.Pepper)
+	if err != nil {
+		return fail(err)
+	}
+	key, err := token.ParseKey(first.Tokens.SigningKey)
+	if err != nil {
+		return fail(err)
+	}
+	issuer, err := token.NewIssuer(token.Config{
+		Issuer: first.Tokens.Issuer, Audience: first.Tokens.Audience, Keys: []*token.Key{key}, Now: time.Now, Random: rand.Reader,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	keys, err := caller.NewKeys(caller.KeysConfig{
+		URL: first.Entra.KeysURL, Tenant: first.Entra.TenantID, Client: n.client, Now: time.Now, Random: rand.Reader, Log: log,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	verifier, err := caller.NewVerifier(
+		caller.Entra{Tenant: first.Entra.TenantID, Audiences: first.Entra.Audiences, Keys: keys},
+		caller.Own{Issuer: first.Tokens.Issuer, Verify: issuer.Verify, Session: tables.Session},
+		time.Now,
+	)
+	if err != nil {
+		return fail(err)
+	}
+	go keys.Run(ctx)
+
+	later := func(do func(context.Context)) {
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			do(ctx)
+		}()
+	}
+	return &server.Parts{
+		Activations: activation.New(tables, policy(source, peppers), systemClock, rand.Reader, later),
+		Verify:      verifier.Verify,
+		Authorise: func(c caller.Caller, scope string) error {
+			return caller.Authorise(c, scope, administrators(source.Current()))
+		},
+		Mint: func(g activation.Grant) (string, time.Duration, error) {
+			now := source.Current()
+			lifetime := now.Tokens.PatientLifetime
+			jwt, err := issuer.Mint(token.Grant{
+				Subject: g.Subject, Session: g.Session, Scopes: now.Personas.Patient, IssuedAt: g.At, Lifetime: lifetime,
+			})
+			return jwt, lifetime, err
+		},
+		Reference: peppers.Reference,
+		Keys:      issuer.KeysDocument(),
+		Algorithm: issuer.SigningAlgorithm(),
+		Issuer:    first.Tokens.Issuer,
+		Audience:  first.Tokens.Audience,
+		Issuers:   verifier.Issuers(),
+		Zone:      func() *time.Location { return source.Current().Site.TimeZone },
+		Site:      first.Site.Code,
+		Browse:    first.Docs.Page,
+	}, readiness.Probes{Storage: tables.Ping, IssuerKeys: keys.Age}, nil
+}
+
+// policy is what one operation of the domain takes from the settings of its moment.
+func policy(source *settings.Source, peppers *keyed.Ring) func() activation.Policy {
+	return func() activation.Policy {
+		s := source.Current()
+		return activation.Policy{
+			Keys: peppers, Site: s.Site.Code, OTPLength: s.Codes.OTPLength, CodeLength: s.Codes.AuthorisationCodeLength,
+			SaltLength: s.Codes.SaltLength, MaxAttempts: s.Codes.MaxAttempts, ExpiryDays: s.Codes.ExpiryDays,
+			Zone: s.Site.TimeZone, MaxPerPatient: s.Codes.MaxCredentialsPerPatient,
+		}
+	}
+}
+
+func administrators(s *settings.Settings) []caller.Identity {
+	all := make([]caller.Identity, len(s.Identity.Administrators))
+	for i, a := range s.Identity.Administrators {
+		all[i] = caller.Identity(a)
+	}
+	return all
+}
+
+// clientAddress says whose address can be believed (model.md section 9). Without a host it is the peer's. Under the host it is
+// X-Forwarded-For when the host proxies and was told to take the front end's word: then it is one address that no client can
+// forge. A forwarding host, known by its mark on User-Agent, hands over another part of the header: no address at all.
+func clientAddress(underHost, forwardedHeaders bool) func(*http.Request) string {
+	return func(r *http.Request) string {
+		text := r.Header.Get("X-Forwarded-For")
+		switch {
+		case !underHost:
+			text, _, _ = net.SplitHostPort(r.RemoteAddr)
+		case !forwardedHeaders, strings.Contains(r.UserAgent(), "Azure-Functions-Host/"), len(r.Header.Values("X-Forwarded-For")) != 1:
+			return ""
+		}
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			return ""
+		}
+		return address.Unmap().String()
+	}
+}
