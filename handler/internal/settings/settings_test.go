@@ -215,7 +215,7 @@ func TestACT16_Bounds(t *testing.T) {
 		{"SALT_LENGTH", 16, 64, func(s *Settings) int { return s.Codes.SaltLength }},
 		{"JWT_EXPIRY_IN_SECONDS", 1, 86400, func(s *Settings) int { return int(s.Tokens.PatientLifetime / time.Second) }},
 		{"MAX_ACTIVATION_ATTEMPTS", 1, 10, func(s *Settings) int { return s.Codes.MaxAttempts }},
-		{"ACTIVATION_EXPIRY_END_OF_NTH_DAY", 0, 30, func(s *Settings) int { return s.Codes.ExpiryDays }},
+		{"ACTIVATION_EXPIRY_END_OF_NTH_DAY", 1, 30, func(s *Settings) int { return s.Codes.ExpiryDays }},
 		{"MAX_CREDENTIALS_PER_PATIENT", 1, 20, func(s *Settings) int { return s.Codes.MaxCredentialsPerPatient }},
 	}
 	for _, test := range tests {
