@@ -44,3 +44,15 @@ functions: ## write functions/ from the route table
 $(AZURITE): infra/local/package-lock.json
 	npm ci --prefix infra/local --no-audit --no-fund
 	@touch $@
+
+# Where goroutines meet: these run under the race detector.
+RACED := ./handler/internal/activation/... ./handler/internal/memstore/... ./handler/internal/store/... ./handler/internal/server/... \
+	./handler/internal/caller/... ./handler/internal/readiness/... ./infra/local/devhost/...
+
+.PHONY: test
+test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines
+	go vet ./...
+	go tool staticcheck ./...
+	go test $$(go list ./... | grep -vxF "$$(go list $(RACED))")
+	go test -race $(RACED)
+

@@ -112,9 +112,9 @@ func TestDefaultsAreTheStrongOnes(t *testing.T) {
 		},
 		Site: Site{Code: "OXF", TimeZone: got.Site.TimeZone},
 		Personas: Personas{Patient: []string{
-			"read:gdm_patient", "write:gdm_patient", "read:gdm_message", "write:gdm_message", "read:gdm_bg_reading",
-			"write:gdm_bg_reading", "read:gdm_medication", "read:gdm_question", "write:gdm_answer", "read:gdm_trustomer",
-			"write:gdm_telemetry",
+			"read:gdm_patient_abbreviated", "read:gdm_message", "write:gdm_message", "read:gdm_bg_reading", "write:gdm_bg_reading",
+			"read:gdm_medication", "read:gdm_question", "read:gdm_answer", "write:gdm_answer", "read:gdm_trustomer",
+			"read:gdm_telemetry", "write:gdm_telemetry", "write:gdm_terms_agreement",
 		}},
 		Log:  Log{Level: slog.LevelInfo, Format: LogJSON},
 		HTTP: HTTP{Addr: "127.0.0.1:8080"},
