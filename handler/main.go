@@ -19,6 +19,8 @@ import (
 	"time"
 	_ "time/tzdata" // Functions on Linux may lack the system's
 
+	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
+
 	"latchkey/handler/internal/logging"
 	"latchkey/handler/internal/readiness"
 	"latchkey/handler/internal/secret"
@@ -56,6 +58,7 @@ func run(environment func(string) (string, bool), stdout, stderr io.Writer) erro
 		return problems
 	}
 	log := logging.New(stdout, stderr, boot.Log)
+	azlog.SetListener(nil) // whatever AZURE_SDK_GO_LOGGING says: the SDK's lines hold row keys, and so ids
 	monitor := readiness.New(time.Now, log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -85,6 +85,10 @@ type Head struct {
 	Invitation *Invitation
 	// Credentials are what the subject's authorisation codes stand under, oldest first, at most MaxCredentials.
 	Credentials []Credential
+	// Redemptions and Creations are what may be asked for again under its Idempotency-Key, oldest first, at most
+	// mostRepeatable each.
+	Redemptions []Redemption
+	Creations   []Creation
 }
 
 // MaxCredentials is the most credentials one head has room for (model.md section 1).
@@ -99,6 +103,29 @@ type Invitation struct {
 	Attempts int
 	Expires  time.Time
 }
+
+// Repeatable is what the head holds of an operation that was given an Idempotency-Key. The secrets it gave away are derived
+// from the pepper of this version, ID and the key; nothing here gives one away (model.md section 3).
+type Repeatable struct {
+	Activation UUID
+	Version    string
+	// ID is random.
+	ID string
+	// Mark is a keyed hash of the key and of what or whom it is for.
+	Mark string
+	// Length is the secret's, in characters: the setting may change meanwhile.
+	Length int
+	At     time.Time
+}
+
+// Redemption is one that may be asked for again. Misses counts the repeats with the right key and another OTP.
+type Redemption struct {
+	Repeatable
+	Misses int
+}
+
+// Creation is one that may be asked for again.
+type Creation struct{ Repeatable }
 
 // Credential is one authorisation code of a subject. It is live by existing.
 type Credential struct {
@@ -151,7 +178,8 @@ type Step struct {
 // Errors of the Store that an operation reacts to. Any other error means that nobody knows whether the call was carried
 // out, and is answered by looking: see Service.commit.
 var (
-	// ErrConflict: the head was not at the version that the change replaces; the change was surely not carried out.
+	// ErrConflict: the change was surely not carried out. The head was not at the version that it replaces, its record or
+	// an added row was there already (an earlier attempt landed), or a row that it ends was not.
 	ErrConflict = errors.New("the subject was changed meanwhile")
 	// ErrCodeTaken: the index key of a new code belongs to another activation. Nothing but the intent was written.
 	ErrCodeTaken = errors.New("the code is taken")
@@ -168,7 +196,8 @@ type Store interface {
 	Open(ctx context.Context, opening Opening) (Opened, error)
 	// Commit carries the change out whole or not at all: ErrConflict if not, nil if so.
 	Commit(ctx context.Context, change Change) error
-	// Reopen reads the head again, and whether the record was committed.
+	// Reopen reads the head again, and whether the record was committed. These are two reads at one time, no snapshot: an
+	// attempt that lands between them shows as a moved head without its record.
 	Reopen(ctx context.Context, record audit.Record) (head Head, committed bool, err error)
 	// Activation reads one activation, or nil.
 	Activation(ctx context.Context, of subject.ID, id UUID) (*Activation, error)
@@ -196,6 +225,8 @@ var (
 	ErrNotFound = errors.New("there is no such activation")
 	// ErrNotPending: the activation was completed; there is nothing to revoke any more.
 	ErrNotPending = errors.New("the activation is not pending")
+	// ErrSuperseded: this Idempotency-Key made an activation that has ended since; its codes cannot be told again.
+	ErrSuperseded = errors.New("the activation that was made under this key has ended")
 	// ErrUnavailable: storage did not answer in time. Whether the change was made is not known; asking again is safe.
 	ErrUnavailable = errors.New("storage is unavailable")
 	// ErrBusy: too many changes of one subject at once.
@@ -230,6 +261,8 @@ func (p Policy) Expiry(now time.Time) time.Time {
 func (h Head) next() Head {
 	h.N++
 	h.Credentials = slices.Clone(h.Credentials)
+	h.Redemptions = slices.Clone(h.Redemptions)
+	h.Creations = slices.Clone(h.Creations)
 	if h.Invitation != nil {
 		invitation := *h.Invitation
 		h.Invitation = &invitation

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"time"
 
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/codes"
@@ -23,7 +25,10 @@ const drawings = 3
 
 // Create invites a subject (ACT-1). A pending activation is replaced: the new one has its own locator, OTP and attempts,
 // and the old code answers as any dead one from this commit on (ACT-2).
-func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID) (Created, error) {
+//
+// key is the caller's Idempotency-Key, or "". Under the same key the same caller is told the same activation again for a day,
+// as long as it is pending; then it is ErrSuperseded, and nothing changes.
+func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID, key string) (Created, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	p := s.policy()
@@ -31,34 +36,18 @@ func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID) 
 	if err != nil {
 		return Created{}, err
 	}
-	now := record.Time
-	id, err := newUUID(s.random, now)
+	id, err := newUUID(s.random, record.Time)
 	if err != nil {
 		return Created{}, err
 	}
 	record.Activation = id.String()
-	otp, err := codes.Draw(s.random, p.OTPLength)
-	if err != nil {
-		return Created{}, err
-	}
-	hash, err := s.hash(ctx, p, id, otp)
-	if err != nil {
-		return Created{}, err
-	}
-	made := Created{
-		Activation: Activation{
-			ID: id, Subject: of, Status: Pending, Created: now, CreatedBy: from.Actor.String(),
-			Modified: now, ModifiedBy: from.Actor.String(), Expires: p.Expiry(now),
-		},
-		OTP: otp,
-	}
+	var made drawnActivation
 	var opened Opened
 	for range drawings {
-		if made.Locator, err = codes.Draw(s.random, codes.LocatorLength); err != nil {
+		if made, err = s.draw(ctx, p, record, id, key); err != nil {
 			return Created{}, err
 		}
-		key := p.Keys.Code(of.Kind, made.Locator)[0]
-		code := Code{Key: key, Subject: of, Activation: id, Expires: made.Expires}
+		code := Code{Key: p.Keys.Code(of.Kind, made.Locator)[0], Subject: of, Activation: id, Expires: made.Expires}
 		if opened, err = s.store.Open(ctx, Opening{Record: record, Code: &code}); !errors.Is(err, ErrCodeTaken) {
 			break
 		}
@@ -66,26 +55,94 @@ func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID) 
 	if err != nil {
 		return Created{}, unavailable(err)
 	}
-	made.Human = codes.Human(p.Site, made.Locator, otp)
 
-	invitation := Invitation{Activation: id, OTP: hash, Expires: made.Expires}
+	answer := made.Created
 	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
-		return create(head, made.Activation, invitation, record), nil
+		for _, c := range head.Creations {
+			if c.again(p, key, from.Actor.String(), record.Time, repeatCreation) {
+				answer, err = retell(p, head, c, key, from)
+				return Change{}, errors.Join(err, errRetold)
+			}
+		}
+		return create(head, made, record), nil
 	})
-	if err != nil {
+	if err != nil && (!errors.Is(err, errRetold) || errors.Is(err, ErrSuperseded)) {
 		return Created{}, fmt.Errorf("creating an activation: %w", err)
 	}
+	return answer, nil
+}
+
+// errRetold: nothing is committed, for the answer was given before.
+var errRetold = errors.New("the activation was made before")
+
+// drawnActivation is an activation with all that its commit needs.
+type drawnActivation struct {
+	Created
+	invitation Invitation
+	repeatable Repeatable // zero without a key
+}
+
+// draw makes an activation and its secrets.
+func (s *Service) draw(ctx context.Context, p Policy, record audit.Record, id UUID, key string) (made drawnActivation, err error) {
+	secrets := s.random
+	if key != "" {
+		caller := record.Origin.Actor.String()
+		if made.repeatable, err = s.newRepeatable(p, key, id, p.OTPLength, record.Time, caller); err != nil {
+			return made, err
+		}
+		if secrets, err = made.repeatable.secrets(p, key, caller); err != nil {
+			return made, err
+		}
+	}
+	expires := p.Expiry(record.Time)
+	if made.Created, err = told(p, secrets, record.Subject, id, record.Origin, expires, p.OTPLength); err != nil {
+		return made, err
+	}
+	hash, err := s.hash(ctx, p, id, made.OTP)
+	made.invitation = Invitation{Activation: id, OTP: hash, Expires: expires}
+	return made, err
+}
+
+// told is what the caller learns of a new activation, with the codes that secrets yields.
+func told(p Policy, secrets io.Reader, of subject.ID, id UUID, from audit.Origin, expires time.Time, otp int) (Created, error) {
+	at, by := Drawn(id), from.Actor.String()
+	made := Created{Activation: Activation{
+		ID: id, Subject: of, Status: Pending, Created: at, CreatedBy: by, Modified: at, ModifiedBy: by, Expires: expires,
+	}}
+	var err error
+	if made.Locator, err = codes.Draw(secrets, codes.LocatorLength); err != nil {
+		return Created{}, err
+	}
+	if made.OTP, err = codes.Draw(secrets, otp); err != nil {
+		return Created{}, err
+	}
+	made.Human = codes.Human(p.Site, made.Locator, made.OTP)
 	return made, nil
 }
 
+// retell gives the answer of a creation again, while its activation is pending.
+func retell(p Policy, head Head, c Creation, key string, from audit.Origin) (Created, error) {
+	if head.Invitation == nil || head.Invitation.Activation != c.Activation {
+		return Created{}, ErrSuperseded
+	}
+	secrets, err := c.secrets(p, key, from.Actor.String())
+	if err != nil {
+		return Created{}, err
+	}
+	return told(p, secrets, head.Subject, c.Activation, from, head.Invitation.Expires, c.Length)
+}
+
 // create is the change that a new activation makes: it takes the place of the pending one, if any.
-func create(head Head, made Activation, invitation Invitation, record audit.Record) Change {
+func create(head Head, made drawnActivation, record audit.Record) Change {
 	next := head.next()
-	change := Change{Created: &made}
+	change := Change{Created: &made.Activation}
 	if next.Invitation != nil {
 		change.Ended = []Step{end(next.Invitation.Activation, Revoked, audit.ReasonReplaced, record)}
 	}
-	next.Invitation = &invitation
+	next.Invitation = &made.invitation
+	if made.repeatable.ID != "" {
+		next.Creations = remember(next.Creations, Creation{made.repeatable}, record.Time)
+	}
 	return change.under(next, record)
 }
 

@@ -11,8 +11,8 @@ import (
 	"latchkey/handler/internal/subject"
 )
 
-// Try is what someone offers to be let in. Both parts are canonical.
-type Try struct{ Locator, OTP string }
+// Try is what someone offers to be let in. Locator and OTP are canonical; Key is the Idempotency-Key, or "".
+type Try struct{ Locator, OTP, Key string }
 
 // Redeemed is what the winner gets, once.
 type Redeemed struct {
@@ -29,15 +29,15 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	defer cancel()
 	p := s.policy()
 	code, err := s.store.Code(ctx, p.Keys.Code(subject.Patient, try.Locator))
-	switch {
-	case err != nil:
+	if err != nil {
 		return Redeemed{}, unavailable(err)
-	case code == nil:
+	}
+	if code == nil {
 		return Redeemed{}, refuse(audit.ReasonUnknownCode)
-	case !code.Ended.IsZero():
-		return Redeemed{}, refuse(code.EndedFor)
-	case !s.clock.Now().Before(code.Expires):
-		return Redeemed{}, refuse(audit.ReasonExpired)
+	}
+	dead := code.dead(s.clock.Now())
+	if dead != "" && try.Key == "" {
+		return Redeemed{}, refuse(dead)
 	}
 	release, err := s.turns.take(ctx, code.Activation)
 	if err != nil {
@@ -50,7 +50,17 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 		return Redeemed{}, err
 	}
 	record.Activation = code.Activation.String()
-	won, err := s.credential(p, code.Subject)
+	if dead != "" {
+		// For a code that leads nowhere nothing is written but a repeat's commit: look before the intent.
+		head, _, err := s.store.Reopen(ctx, record)
+		if err != nil {
+			return Redeemed{}, unavailable(err)
+		}
+		if head.redemption(p, code.Activation, try.Key, record.Time) < 0 {
+			return Redeemed{}, refuse(dead)
+		}
+	}
+	won, err := s.credential(p, code, try, record.Time)
 	if err != nil {
 		return Redeemed{}, err
 	}
@@ -60,9 +70,20 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	}
 
 	checked := map[string]bool{} // by stored hash: a lost race does not hash again
-	var missed, last bool        // what the latest change says
+	var last bool                // what the latest change says
+	var told string              // the authorisation code that it gives away, "" for none
 	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
-		if why := judge(head, *code, p, s.clock.Now()); why != "" {
+		last, told = false, ""
+		why := judge(head, *code, p, s.clock.Now())
+		if why == audit.ReasonNotPending {
+			if i := head.redemption(p, code.Activation, try.Key, record.Time); i >= 0 {
+				var change Change
+				var err error
+				change, told, err = repeat(p, head, i, try, record)
+				return change, err
+			}
+		}
+		if why != "" {
 			return Change{}, refuse(why)
 		}
 		right, known := checked[head.Invitation.OTP]
@@ -74,25 +95,36 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 			checked[head.Invitation.OTP] = right
 		}
 		if !right {
-			missed, last = true, head.Invitation.Attempts+1 >= p.MaxAttempts
+			last = head.Invitation.Attempts+1 >= p.MaxAttempts
 			return miss(head, p, record), nil
 		}
-		missed = false
-		return redeem(head, p, won.Credential, record), nil
+		told = won.code
+		return redeem(head, p, won, record), nil
 	})
 	var refusal *Refusal
 	switch {
-	case err == nil && missed:
+	case err == nil && told != "":
+		return Redeemed{AuthorisationCode: told, Subject: code.Subject, Activation: code.Activation}, nil
+	case err == nil:
 		if last {
 			s.bury(ctx, *code, audit.ReasonLocked)
 		}
 		return Redeemed{}, refuse(audit.ReasonWrongOTP)
 	case errors.As(err, &refusal):
 		return Redeemed{}, refuse(s.bury(ctx, *code, refusal.Reason))
-	case err != nil:
-		return Redeemed{}, fmt.Errorf("redeeming an activation: %w", err)
 	}
-	return Redeemed{AuthorisationCode: won.code, Subject: code.Subject, Activation: code.Activation}, nil
+	return Redeemed{}, fmt.Errorf("redeeming an activation: %w", err)
+}
+
+// dead says why an index row leads nowhere at now, "" if it may lead somewhere.
+func (c Code) dead(now time.Time) audit.Reason {
+	switch {
+	case !c.Ended.IsZero():
+		return c.EndedFor
+	case !now.Before(c.Expires):
+		return audit.ReasonExpired
+	}
+	return ""
 }
 
 func refuse(why audit.Reason) *Refusal { return &Refusal{audit.RedeemActivation, why} }
@@ -125,16 +157,19 @@ func miss(head Head, p Policy, record audit.Record) Change {
 }
 
 // redeem is the change that a right OTP makes. The oldest credentials go until the new one has room (ACT-13).
-func redeem(head Head, p Policy, won Credential, record audit.Record) Change {
+func redeem(head Head, p Policy, won drawnCredential, record audit.Record) Change {
 	next := head.next()
-	change := Change{Added: []Credential{won}}
+	change := Change{Added: []Credential{won.Credential}}
 	change.Ended = []Step{end(next.Invitation.Activation, Completed, "", record)}
 	next.Invitation = nil
 	if over := len(next.Credentials) + 1 - min(p.MaxPerPatient, MaxCredentials); over > 0 {
 		change.Removed = next.Credentials[:over:over]
 		next.Credentials = next.Credentials[over:]
 	}
-	next.Credentials = append(next.Credentials, won)
+	next.Credentials = append(next.Credentials, won.Credential)
+	if won.repeatable.ID != "" {
+		next.Redemptions = remember(next.Redemptions, Redemption{Repeatable: won.repeatable}, record.Time)
+	}
 	return change.under(next, record)
 }
 
@@ -152,22 +187,31 @@ func (s *Service) match(ctx context.Context, p Policy, invitation Invitation, ot
 	return right, nil
 }
 
-// drawn is a credential with its secret, before it is given away.
-type drawn struct {
+// drawnCredential is a credential with all that its commit needs.
+type drawnCredential struct {
 	Credential
-	code string
+	code       string
+	repeatable Repeatable // zero without a key
 }
 
-func (s *Service) credential(p Policy, of subject.ID) (drawn, error) {
-	code, err := codes.Draw(s.random, p.CodeLength)
-	if err != nil {
-		return drawn{}, err
+// credential draws an authorisation code. Under a key it is derived from the code and the OTP as well: a repeat proves that it
+// knows them by deriving the same (model.md section 3).
+func (s *Service) credential(p Policy, of *Code, try Try, at time.Time) (won drawnCredential, err error) {
+	secrets := s.random
+	if try.Key != "" {
+		if won.repeatable, err = s.newRepeatable(p, try.Key, of.Activation, p.CodeLength, at, of.Activation.String()); err != nil {
+			return won, err
+		}
+		if secrets, err = won.repeatable.secrets(p, try.Key, try.Locator, try.OTP); err != nil {
+			return won, err
+		}
 	}
-	session, err := s.name()
-	if err != nil {
-		return drawn{}, err
+	if won.code, err = codes.Draw(secrets, p.CodeLength); err != nil {
+		return won, err
 	}
-	return drawn{Credential{Session: session, Key: p.Keys.Credential(of, code)[0]}, code}, nil
+	won.Session, err = s.name()
+	won.Key = p.Keys.Credential(of.Subject, won.code)[0]
+	return won, err
 }
 
 // bury marks the index row of a code that leads nowhere any more, so that later tries cost one read and write nothing

@@ -61,7 +61,7 @@ func (s *Service) record(from audit.Origin, what audit.Action, on subject.ID) (a
 	if err != nil {
 		return audit.Record{}, err
 	}
-	now := s.clock.Now().UTC()
+	now := s.clock.Now().UTC().Truncate(time.Millisecond) // as it is stored
 	return audit.Record{ID: id, Time: now, Announced: now, Action: what, Outcome: audit.Allowed, Origin: from, Subject: on}, nil
 }
 
@@ -85,16 +85,27 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // It rests on two facts. An attempt can only land on the version it was made from: once the head has moved on, an earlier
 // attempt has landed or never will. And every attempt carries the same record, whose row can be inserted once.
 func (s *Service) settle(ctx context.Context, record audit.Record, head Head, decide func(Head) (Change, error)) error {
-	doubt := false // an attempt is out of which nobody knows whether it landed
-	for range mostConflicts {
+	var silent *Version // what the latest attempt that nobody answered was made from
+	var silence error
+	pause := firstPause
+	for conflicts := 0; conflicts < mostConflicts; {
 		change, refused := decide(head)
-		if refused == nil {
+		switch {
+		case refused == nil:
 			err := s.store.Commit(ctx, change)
 			if err == nil {
 				return nil
 			}
-			doubt = doubt || !errors.Is(err, ErrConflict)
-		} else if !doubt {
+			if errors.Is(err, ErrConflict) {
+				conflicts++
+				break
+			}
+			silent, silence = &change.Head.Version, err
+			if s.clock.Wait(ctx, pause) != nil {
+				return unavailable(silence)
+			}
+			pause = min(2*pause, lastPause)
+		case silent == nil:
 			return refused
 		}
 		// Never "no" from a conflict or a silence alone: our own earlier attempt may be what moved the head.
@@ -103,10 +114,12 @@ func (s *Service) settle(ctx context.Context, record audit.Record, head Head, de
 		if head, committed, err = s.reopen(ctx, record); err != nil {
 			return err
 		}
-		if committed {
+		switch {
+		case committed:
 			return nil
-		}
-		if refused != nil {
+		case refused != nil && head.Version == *silent:
+			return unavailable(silence) // the clock refused, and the attempt may land yet
+		case refused != nil:
 			return refused
 		}
 	}

@@ -36,20 +36,21 @@ type Reason string
 
 // The reasons of refusals, and why a pending activation ended.
 const (
-	ReasonUnknownCode   Reason = "unknown_code"
-	ReasonWrongOTP      Reason = "wrong_otp"
-	ReasonUsed          Reason = "used"
-	ReasonExpired       Reason = "expired"
-	ReasonRevoked       Reason = "revoked"
-	ReasonReplaced      Reason = "replaced"
-	ReasonLocked        Reason = "locked"
-	ReasonInactive      Reason = "inactive"
-	ReasonNoCredential  Reason = "no_credential"
-	ReasonNotPending    Reason = "not_pending"
-	ReasonNotFound      Reason = "not_found"
-	ReasonAlreadyEnded  Reason = "already_ended"
-	ReasonUnavailable   Reason = "unavailable"
-	ReasonStorageFailed Reason = "storage_failed"
+	ReasonUnknownCode  Reason = "unknown_code"
+	ReasonWrongOTP     Reason = "wrong_otp"
+	ReasonUsed         Reason = "used"
+	ReasonExpired      Reason = "expired"
+	ReasonRevoked      Reason = "revoked"
+	ReasonReplaced     Reason = "replaced"
+	ReasonLocked       Reason = "locked"
+	ReasonInactive     Reason = "inactive"
+	ReasonNoCredential Reason = "no_credential"
+	ReasonNotPending   Reason = "not_pending"
+	ReasonNotFound     Reason = "not_found"
+	ReasonUnavailable  Reason = "unavailable"
+	ReasonSuperseded   Reason = "superseded"
+	// ReasonRepeated is that of an allowed redemption that was told again.
+	ReasonRepeated Reason = "repeated"
 )
 
 // Actor is who asked: an Entra identity, one of our subjects, or nobody known.

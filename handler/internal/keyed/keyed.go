@@ -4,6 +4,7 @@
 package keyed
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -37,6 +38,7 @@ const (
 	purposeCredential = "latchkey/credential"
 	purposeOTP        = "latchkey/otp"
 	purposeReference  = "latchkey/reference"
+	purposeReplay     = "latchkey/replay"
 )
 
 // Hash is a keyed hash together with the version of the pepper that made it.
@@ -50,8 +52,8 @@ func (h Hash) String() string { return h.Version + "~" + h.Sum }
 
 // pepper is one version of the key, with its derived keys.
 type pepper struct {
-	version                          string
-	code, credential, otp, reference []byte
+	version                                  string
+	code, credential, otp, reference, replay []byte
 }
 
 // Ring holds the peppers in force. The first one makes new hashes; all of them check old ones. It is immutable.
@@ -75,6 +77,7 @@ func NewRing(encoded ...secret.Text) (*Ring, error) {
 		var p pepper
 		for purpose, into := range map[string]*[]byte{
 			purposeCode: &p.code, purposeCredential: &p.credential, purposeOTP: &p.otp, purposeReference: &p.reference,
+			purposeReplay: &p.replay,
 		} {
 			if *into, err = hkdf.Key(sha256.New, raw, nil, purpose, sha256.Size); err != nil {
 				return nil, fmt.Errorf("deriving a key: %w", err)
@@ -121,6 +124,38 @@ func (r *Ring) each(sum func(pepper) []byte) []Hash {
 		hashes[i] = Hash{Version: p.version, Sum: encode(sum(p))}
 	}
 	return hashes
+}
+
+// Version names the pepper that makes new hashes.
+func (r *Ring) Version() string { return r.peppers[0].version }
+
+// Derived is a stream of bytes that is the same for the same pepper and parts and tells nothing about them: secrets drawn from
+// it can be told again without being stored (model.md section 3). It holds derivable bytes and no more. ErrHash: the ring has
+// no such pepper.
+func (r *Ring) Derived(version string, parts ...string) (io.Reader, error) {
+	for _, p := range r.peppers {
+		if p.version == version {
+			stream, err := hkdf.Expand(sha256.New, mac(p.replay, parts...), "latchkey/derived", derivable)
+			if err != nil {
+				return nil, fmt.Errorf("deriving: %w", err)
+			}
+			return bytes.NewReader(stream), nil
+		}
+	}
+	return nil, ErrHash
+}
+
+// derivable is how many bytes a stream holds: a code of 128 characters takes 32 at a time and throws one of a hundred away.
+const derivable = 1024
+
+// Mark is a short keyed hash by which the same parts are known again.
+func (r *Ring) Mark(version string, parts ...string) (string, error) {
+	for _, p := range r.peppers {
+		if p.version == version {
+			return encode(mac(p.replay, append([]string{"mark"}, parts...)...)[:16]), nil
+		}
+	}
+	return "", ErrHash
 }
 
 // The cost of an OTP's hash: OWASP's second choice for argon2id (19 MiB, two passes, one lane), as model.md section 3 has

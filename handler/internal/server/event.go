@@ -25,6 +25,8 @@ type Event struct {
 	arrived time.Time
 	trace   string
 	origin  audit.Origin
+	// invocation is the host's id of the request, "" without a host.
+	invocation string
 
 	// Operation is the operation's id, "" if none matched.
 	Operation string
@@ -63,6 +65,8 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 		e.Detail = audit.ReasonNotFound
 	case errors.Is(err, activation.ErrNotPending):
 		e.Detail = audit.ReasonNotPending
+	case errors.Is(err, activation.ErrSuperseded):
+		e.Detail = audit.ReasonSuperseded
 	default:
 		e.Detail = audit.ReasonUnavailable
 	}
@@ -81,7 +85,7 @@ func (s *Server) draw() string {
 
 // begin starts the event of a request.
 func (s *Server) begin(r *http.Request) *Event {
-	e := &Event{id: s.draw(), arrived: s.Clock.Now(), origin: audit.Origin{Source: s.ClientAddress(r)}}
+	e := &Event{id: s.draw(), arrived: s.Clock.Now(), origin: audit.Origin{Source: s.ClientAddress(r)}, invocation: s.invocation(r)}
 	// W3C Trace Context: an invalid header is as none, and a new trace begins.
 	if m := traceparent.FindStringSubmatch(r.Header.Get("traceparent")); m != nil && strings.Trim(m[1], "0") != "" {
 		e.trace = m[1]
@@ -138,7 +142,7 @@ func (s *Server) log(e *Event, r *http.Request, status int) {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
-	add("invocation_id", s.invocation(r))
+	add("invocation_id", e.invocation)
 	add("reason", string(e.Reason))
 	add("source", e.origin.Source)
 	if e.Action != "" {

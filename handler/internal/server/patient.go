@@ -41,6 +41,16 @@ func until(expires time.Time, zone *time.Location) string {
 	return expires.Add(-time.Second).In(zone).Format(time.RFC3339)
 }
 
+// Idempotent takes the key under which a try can be asked for again.
+type Idempotent struct {
+	Key string `header:"Idempotency-Key" minLength:"22" maxLength:"128" pattern:"^[!-~]+$" patternDescription:"visible ASCII" doc:"A secret of this one try, drawn at random by the client (128 bits or more): who knows it and the request can ask for the reply again."`
+}
+
+type createInput struct {
+	PatientPath
+	Idempotent
+}
+
 type createdActivation struct {
 	Body struct {
 		ActivationCode string `json:"activation_code" doc:"The locator: it names the activation." example:"7KQ49F2MHX"`
@@ -51,12 +61,17 @@ type createdActivation struct {
 	}
 }
 
-func createActivation(ctx context.Context, c call, in *PatientPath) (*createdActivation, error) {
+func createActivation(ctx context.Context, c call, in *createInput) (*createdActivation, error) {
 	patient, err := in.subject()
 	if err != nil {
 		return nil, err
 	}
-	made, err := c.Activations.Create(ctx, c.origin(), patient)
+	key := in.Key
+	if key == "" {
+		// The host runs a request without a body again, under the same id, when it gets no answer (host-contract.md 3.7).
+		key = c.event.invocation
+	}
+	made, err := c.Activations.Create(ctx, c.origin(), patient, key)
 	c.event.decided(audit.CreateActivation, patient, c.Parts, activationID(made.ID), err)
 	if err != nil {
 		return nil, err
@@ -155,6 +170,7 @@ type RedeemKind struct {
 
 type redeemInput struct {
 	RedeemKind
+	Idempotent
 	Body struct {
 		Code           string `json:"code,omitempty" maxLength:"64" doc:"The code as it was typed; instead of the other two." example:"OXF-7KQ4-9F2M-HX3F-J7WP-C"`
 		ActivationCode string `json:"activation_code,omitempty" maxLength:"64" doc:"The locator, with otp."`
@@ -164,6 +180,7 @@ type redeemInput struct {
 
 type redeemByCodeInput struct {
 	RedeemKind
+	Idempotent
 	ActivationCode string `path:"activation_code" maxLength:"64" doc:"The locator."`
 	Body           struct {
 		OTP string `json:"otp" maxLength:"64"`
@@ -187,21 +204,21 @@ func redeemActivation(ctx context.Context, c call, in *redeemInput) (*redeemed, 
 		if err != nil {
 			return nil, err
 		}
-		return c.redeem(ctx, activation.Try{Locator: locator, OTP: otp})
+		return c.redeem(ctx, activation.Try{Locator: locator, OTP: otp, Key: in.Key})
 	case b.ActivationCode == "":
 		return nil, invalid("body.activation_code", "is missing; or send code alone")
 	case b.OTP == "":
 		return nil, invalid("body.otp", "is missing")
 	}
-	return c.redeemParts(ctx, b.ActivationCode, b.OTP)
+	return c.redeemParts(ctx, b.ActivationCode, b.OTP, in.Key)
 }
 
 func redeemActivationByCode(ctx context.Context, c call, in *redeemByCodeInput) (*redeemed, error) {
-	return c.redeemParts(ctx, in.ActivationCode, in.Body.OTP)
+	return c.redeemParts(ctx, in.ActivationCode, in.Body.OTP, in.Key)
 }
 
-func (c call) redeemParts(ctx context.Context, code, otp string) (*redeemed, error) {
-	var try activation.Try
+func (c call) redeemParts(ctx context.Context, code, otp, key string) (*redeemed, error) {
+	try := activation.Try{Key: key}
 	var err error
 	if try.Locator, err = codes.ParseLocator(code); err != nil {
 		return nil, err

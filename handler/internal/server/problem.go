@@ -34,6 +34,7 @@ const (
 	ReasonCredentialRefused  Reason = "authorisation_refused"
 	ReasonActivationNotFound Reason = "activation_not_found"
 	ReasonNotPending         Reason = "activation_not_pending"
+	ReasonSuperseded         Reason = "superseded"
 	ReasonStarting           Reason = "starting"
 	ReasonUnavailable        Reason = "unavailable"
 	ReasonBusy               Reason = "busy"
@@ -151,6 +152,9 @@ func known(err error) *Problem {
 	case errors.Is(err, activation.ErrNotPending):
 		return problem(http.StatusConflict, ReasonNotPending,
 			"The activation was completed. What it let in is ended by ending the authorisation.")
+	case errors.Is(err, activation.ErrSuperseded):
+		return problem(http.StatusConflict, ReasonSuperseded,
+			"The activation that was made under this Idempotency-Key has ended or was replaced. Ask for a new one under a new key.")
 	case errors.Is(err, activation.ErrBusy):
 		return tryAgain(ReasonBusy, "There is too much to do at once. Try again.")
 	case errors.Is(err, activation.ErrUnavailable):

@@ -13,7 +13,7 @@ func Routes() []Route {
 	return []Route{
 		{"/dhos/v1/patient/{patient_id}/activation", []Operation{
 			operation(http.MethodPost, "create-patient-activation", kind{
-				scope: scopeWriteActivation, summary: "Invite a patient",
+				scope: scopeWriteActivation, errors: []int{http.StatusConflict}, summary: "Invite a patient",
 				details: "A pending activation is replaced: its code is dead from then on. Code and OTP are told once.",
 			}, createActivation),
 			operation(http.MethodGet, "list-patient-activations", kind{

@@ -84,8 +84,13 @@ func parts(contentType string, body []byte) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The reader's io.EOF alone does not tell the last mark from a part that has only begun.
+	boundary := parameters["boundary"]
+	if boundary == "" || !bytes.HasSuffix(bytes.TrimRight(body, "\r\n"), []byte("--"+boundary+"--")) {
+		return nil, io.ErrUnexpectedEOF
+	}
 	var all []part
-	for r := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]); ; {
+	for r := multipart.NewReader(bytes.NewReader(body), boundary); ; {
 		p, err := r.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return all, nil

@@ -27,8 +27,8 @@
 //	          n        Edm.Int64, counts commits
 //	          pending  "" or {"act","otp","attempts","expires"}
 //	          creds    [{"sid","key"}], oldest first, at most 20; key is {v}~{HMAC_v}
-//	          redeems  laid out, not written yet: the last 8 of 60 s, [{"act","v","rid","idem","misses","at"}]
-//	          issues   laid out, not written yet: the last 8 of 24 h, [{"v","rid","idem","body","act"}]
+//	          redeems  what may be asked for again: the last 8 of 60 s, [{"act","v","rid","idem","length","at","misses"}]
+//	          issues   likewise, of creations: the last 8 of 24 h, [{"act","v","rid","idem","length","at"}]
 //	          imported laid out, not written yet: the predecessor's credential
 //	          own_...  laid out, not written yet: a device's or clinician's own fields
 //	act~      status, ended, created, created_by, modified, modified_by, expires, redeemed

@@ -147,6 +147,7 @@ func TestCommitIsNeverTakenForDoneByAnAnswerThatCannotBeRead(t *testing.T) {
 		"202 of no operations":      says(202, good, "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c--\r\n--b--\r\n"),
 		"202 that breaks off early": says(202, good, inner+"HTTP/1.1 204 No Content\r\n\r\n\r\n"),
 		"202 that breaks off late":  says(202, good, inner+"HTTP/1.1 204 No Content\r\n\r\n\r\n--c"),
+		"202 of half a change set":  says(202, good, inner+"HTTP/1.1 204 No Content\r\n\r\n\r\n--c\r\n--b--\r\n"),
 		"202 of no status":          says(202, good, inner+"nonsense\r\n--c--\r\n--b--\r\n"),
 		"inner 500":                 says(202, good, inner+"HTTP/1.1 500 Oops\r\n\r\n\r\n--c--\r\n--b--\r\n"),
 		"inner 409 of the table":    says(202, good, inner+"HTTP/1.1 409 Conflict\r\n\r\n{\"odata.error\":{\"code\":\"TableBeingDeleted\"}}\r\n--c--\r\n--b--\r\n"),

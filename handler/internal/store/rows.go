@@ -85,6 +85,34 @@ type credentialColumn struct {
 	Key     string `json:"key"`
 }
 
+// repeatableColumn is a redemption or a creation that may be asked for again.
+type repeatableColumn struct {
+	Activation uuid.UUID `json:"act"`
+	Version    string    `json:"v"`
+	ID         string    `json:"rid"`
+	Mark       string    `json:"idem"`
+	Length     int       `json:"length"`
+	At         string    `json:"at"`
+	Misses     int       `json:"misses,omitempty"`
+}
+
+func repeatableOf(r activation.Repeatable, misses int) repeatableColumn {
+	return repeatableColumn{r.Activation, r.Version, r.ID, r.Mark, r.Length, formatTime(r.At), misses}
+}
+
+// repeatables reads a column of them.
+func (r *reader) repeatables(column string, each func(activation.Repeatable, int)) {
+	var list []repeatableColumn
+	r.json(column, &list)
+	for _, c := range list {
+		at, err := time.Parse(timeForm, c.At)
+		if err != nil {
+			r.fail(column)
+		}
+		each(activation.Repeatable{Activation: c.Activation, Version: c.Version, ID: c.ID, Mark: c.Mark, Length: c.Length, At: at}, c.Misses)
+	}
+}
+
 func headRow(partition string, h activation.Head) (aztables.EDMEntity, error) {
 	pending := ""
 	if i := h.Invitation; i != nil {
@@ -102,8 +130,25 @@ func headRow(partition string, h activation.Head) (aztables.EDMEntity, error) {
 	if err != nil {
 		return aztables.EDMEntity{}, err
 	}
+	redeemed := make([]repeatableColumn, len(h.Redemptions))
+	for i, r := range h.Redemptions {
+		redeemed[i] = repeatableOf(r.Repeatable, r.Misses)
+	}
+	redeems, err := json.Marshal(redeemed)
+	if err != nil {
+		return aztables.EDMEntity{}, err
+	}
+	issued := make([]repeatableColumn, len(h.Creations))
+	for i, c := range h.Creations {
+		issued[i] = repeatableOf(c.Repeatable, 0)
+	}
+	issues, err := json.Marshal(issued)
+	if err != nil {
+		return aztables.EDMEntity{}, err
+	}
 	return entity(partition, headKey, columns{
 		"kind": string(h.Subject.Kind), "active": h.Active, "n": aztables.EDMInt64(h.N), "pending": pending, "creds": string(creds),
+		"redeems": string(redeems), "issues": string(issues),
 	}), nil
 }
 
@@ -141,6 +186,12 @@ func readHead(of subject.ID, f found) (activation.Head, error) {
 		}
 		h.Credentials = append(h.Credentials, activation.Credential{Session: c.Session, Key: key})
 	}
+	r.repeatables("redeems", func(c activation.Repeatable, misses int) {
+		h.Redemptions = append(h.Redemptions, activation.Redemption{Repeatable: c, Misses: misses})
+	})
+	r.repeatables("issues", func(c activation.Repeatable, _ int) {
+		h.Creations = append(h.Creations, activation.Creation{Repeatable: c})
+	})
 	return h, r.err
 }
 

@@ -572,7 +572,7 @@ func (s *suite) pages() {
 		for after := uuid.Nil; ; {
 			page := list(after, limit)
 			paged = append(paged, page...)
-			if len(page) < limit {
+			if len(page) < limit || len(paged) > len(all) {
 				break
 			}
 			after = page[len(page)-1]
