@@ -56,3 +56,8 @@ test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines
 	go test $$(go list ./... | grep -vxF "$$(go list $(RACED))")
 	go test -race $(RACED)
 
+
+.PHONY: bench
+bench: stage ## start-up time, memory, binary size, and the costs of refusals
+	go test -run '^$$' -bench . -benchtime 20x ./handler
+	go test -run '^$$' -bench . ./handler/internal/...
