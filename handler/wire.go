@@ -136,6 +136,7 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 		Issuer:    first.Tokens.Issuer,
 		Audience:  first.Tokens.Audience,
 		Issuers:   verifier.Issuers(),
+		Imported:  func() bool { return source.Current().Import.Credentials },
 		Zone:      func() *time.Location { return source.Current().Site.TimeZone },
 		Site:      first.Site.Code,
 		Browse:    first.Docs.Page,
@@ -150,6 +151,7 @@ func policy(source *settings.Source, peppers *keyed.Ring) func() activation.Poli
 			Keys: peppers, Site: s.Site.Code, OTPLength: s.Codes.OTPLength, CodeLength: s.Codes.AuthorisationCodeLength,
 			SaltLength: s.Codes.SaltLength, MaxAttempts: s.Codes.MaxAttempts, ExpiryDays: s.Codes.ExpiryDays,
 			Zone: s.Site.TimeZone, MaxPerPatient: s.Codes.MaxCredentialsPerPatient,
+			Imported: s.Import.Credentials,
 		}
 	}
 }

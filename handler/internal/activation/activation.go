@@ -85,6 +85,8 @@ type Head struct {
 	Invitation *Invitation
 	// Credentials are what the subject's authorisation codes stand under, oldest first, at most MaxCredentials.
 	Credentials []Credential
+	// Imported is the hash of the predecessor's credential of this subject, or "".
+	Imported string
 	// Redemptions and Creations are what may be asked for again under its Idempotency-Key, oldest first, at most
 	// mostRepeatable each.
 	Redemptions []Redemption
@@ -247,6 +249,8 @@ type Policy struct {
 	Zone       *time.Location
 	// MaxPerPatient is how many credentials a patient may have at once.
 	MaxPerPatient int
+	// Imported is whether there may be credentials of the predecessor's.
+	Imported bool
 }
 
 // Expiry is the moment from which an activation issued at now is expired: the local midnight that ends the ExpiryDays-th

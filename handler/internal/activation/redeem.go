@@ -161,7 +161,7 @@ func redeem(head Head, p Policy, won drawnCredential, record audit.Record) Chang
 	next := head.next()
 	change := Change{Added: []Credential{won.Credential}}
 	change.Ended = []Step{end(next.Invitation.Activation, Completed, "", record)}
-	next.Invitation = nil
+	next.Invitation, next.Imported = nil, ""
 	if over := len(next.Credentials) + 1 - min(p.MaxPerPatient, MaxCredentials); over > 0 {
 		change.Removed = next.Credentials[:over:over]
 		next.Credentials = next.Credentials[over:]

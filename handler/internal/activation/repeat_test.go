@@ -91,7 +91,7 @@ func TestACT6_TheSameKeyIsToldTheSameAgainByAnyInstance(t *testing.T) {
 			t.Fatalf("a repeat got %v, %v; want what the winner got", again, err)
 		}
 	}
-	if _, err := b.Authorise(t.Context(), patient, won.AuthorisationCode); err != nil {
+	if _, err := b.Authorise(t.Context(), phone, patient, won.AuthorisationCode); err != nil {
 		t.Errorf("the winner's code does not work: %v", err)
 	}
 	records := b.store.Records(patient)
@@ -140,7 +140,7 @@ func TestACT6_TheKeyAloneIsNotEnough(t *testing.T) {
 	}
 	_, err = b.Redeem(t.Context(), phone, try(made, key))
 	wantRefusal(t, err, audit.ReasonLocked)
-	if _, err := b.Authorise(t.Context(), patient, won.AuthorisationCode); err != nil {
+	if _, err := b.Authorise(t.Context(), phone, patient, won.AuthorisationCode); err != nil {
 		t.Errorf("guessing at a repeat ended the winner's credential: %v", err)
 	}
 }

@@ -35,7 +35,8 @@ type Service struct {
 	random io.Reader
 	later  func(func(context.Context))
 
-	turns   turns
+	turns   turns[UUID]
+	imports turns[subject.ID]
 	hashing chan struct{}
 }
 
@@ -51,7 +52,7 @@ type Clock struct {
 func New(store Store, policy func() Policy, clock Clock, random io.Reader, later func(func(context.Context))) *Service {
 	return &Service{
 		store: store, policy: policy, clock: clock, random: random, later: later,
-		turns: turns{queues: map[UUID]chan struct{}{}, waiting: map[UUID]int{}}, hashing: make(chan struct{}, hashers),
+		imports: turns[subject.ID]{most: mostOnOneID}, hashing: make(chan struct{}, hashers),
 	}
 }
 

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"latchkey/handler/internal/audit"
@@ -20,15 +21,28 @@ type Grant struct {
 const touchEvery = time.Hour
 
 // Authorise lets a subject buy a token with its authorisation code (TOK-1). It is one point read: an unknown subject, a wrong
-// code and a revoked one are the same missing row, and the same *Refusal.
-func (s *Service) Authorise(ctx context.Context, of subject.ID, code string) (Grant, error) {
+// code and a revoked one are the same missing row, and the same *Refusal. Where credentials of the predecessor's were imported, a
+// code that has no row may be one of them.
+func (s *Service) Authorise(ctx context.Context, from audit.Origin, of subject.ID, code string) (Grant, error) {
 	at := s.clock.Now().UTC()
-	found, err := s.store.Credential(ctx, of, s.policy().Keys.Credential(of, code))
+	p := s.policy()
+	found, err := s.store.Credential(ctx, of, p.Keys.Credential(of, code))
 	if err != nil {
 		return Grant{}, unavailable(err)
 	}
+	if found == nil && p.Imported {
+		grant, err := s.upgrade(ctx, from, of, code, at)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			return grant, err
+		}
+		// Somebody else with the same code may have been quicker.
+		if found, err = s.store.Credential(ctx, of, p.Keys.Credential(of, code)); err != nil {
+			return Grant{}, unavailable(err)
+		}
+	}
 	if found == nil {
-		return Grant{}, &Refusal{audit.IssueToken, audit.ReasonNoCredential}
+		return Grant{}, noCredential()
 	}
 	if at.Sub(found.Used) >= touchEvery {
 		key := found.Key
@@ -36,3 +50,5 @@ func (s *Service) Authorise(ctx context.Context, of subject.ID, code string) (Gr
 	}
 	return Grant{Subject: of, Session: found.Session, At: at}, nil
 }
+
+func noCredential() *Refusal { return &Refusal{audit.IssueToken, audit.ReasonNoCredential} }

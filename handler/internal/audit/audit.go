@@ -14,11 +14,12 @@ type Action string
 
 // The actions that exist.
 const (
-	CreateActivation Action = "activation.create"
-	ListActivations  Action = "activation.list"
-	RedeemActivation Action = "activation.redeem"
-	RevokeActivation Action = "activation.revoke"
-	IssueToken       Action = "token.issue"
+	CreateActivation  Action = "activation.create"
+	ListActivations   Action = "activation.list"
+	RedeemActivation  Action = "activation.redeem"
+	RevokeActivation  Action = "activation.revoke"
+	IssueToken        Action = "token.issue"
+	UpgradeCredential Action = "credential.upgrade"
 )
 
 // Outcome is whether it was done.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"latchkey/handler/internal/activation"
 )
 
 // Refused redeems leave at a fixed time after their arrival, so that wrong, unknown, dead and locked codes cannot be told
@@ -12,12 +14,12 @@ const (
 	// beat is the step: a refusal leaves at the first multiple of it by which its work is done. It must be longer than
 	// the work of a wrong OTP on a machine under its normal load.
 	beat = 300 * time.Millisecond
-	// mostWorking is how many redeems one instance works on at once, mostWaiting how many refusals may wait.
+	// mostWorking is how many tries one instance works on at once, mostWaiting how many refusals may wait.
 	mostWorking = 256
 	mostWaiting = 10_000
 )
 
-// room bounds what redeems may hold of an instance. A place is taken on arrival, before any look-up, so that a full room
+// room bounds what tries may hold of an instance. A place is taken on arrival, before any look-up, so that a full room
 // says nothing about a code.
 type room struct {
 	mu               sync.Mutex
@@ -50,6 +52,17 @@ func (r *room) leave(ctx context.Context, clock Clock, arrived time.Time, refuse
 	r.mu.Lock()
 	r.waiting--
 	r.mu.Unlock()
+}
+
+// timed does what may be refused within a room, and holds a refusal until it may leave.
+func (c call) timed(ctx context.Context, in *room, do func() error) error {
+	if !in.enter() {
+		return activation.ErrBusy
+	}
+	err := activation.ErrBusy // what a panic leaves behind, so that it leaves at its time as well
+	defer func() { in.leave(ctx, c.Clock, c.event.arrived, refused(err)) }()
+	err = do()
+	return err
 }
 
 // untilBeat is the time from worked after arrival to the next multiple of beat.

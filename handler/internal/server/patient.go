@@ -231,12 +231,11 @@ func (c call) redeemParts(ctx context.Context, code, otp, key string) (*redeemed
 
 // redeem is where the three forms meet.
 func (c call) redeem(ctx context.Context, try activation.Try) (*redeemed, error) {
-	if !c.redeems.enter() {
-		return nil, tryAgain(ReasonBusy, "There is too much to do at once. Try again.")
-	}
-	var err error
-	defer func() { c.redeems.leave(ctx, c.Clock, c.event.arrived, refused(err)) }()
-	won, err := c.Activations.Redeem(ctx, c.origin(), try)
+	var won activation.Redeemed
+	err := c.timed(ctx, &c.redeems, func() (err error) {
+		won, err = c.Activations.Redeem(ctx, c.origin(), try)
+		return err
+	})
 	c.event.decided(audit.RedeemActivation, won.Subject, c.Parts, activationID(won.Activation), err)
 	if err != nil {
 		return nil, err
@@ -264,7 +263,16 @@ func createPatientToken(ctx context.Context, c call, in *tokenInput) (*tokenOutp
 	if err != nil {
 		return nil, err
 	}
-	grant, err := c.Activations.Authorise(ctx, patient, in.AuthorisationCode)
+	var grant activation.Grant
+	authorise := func() (err error) {
+		grant, err = c.Activations.Authorise(ctx, c.origin(), patient, in.AuthorisationCode)
+		return err
+	}
+	if c.Imported() {
+		err = c.timed(ctx, &c.refreshes, authorise)
+	} else {
+		err = authorise()
+	}
 	c.event.decided(audit.IssueToken, patient, c.Parts, "", err)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ type Parts struct {
 	// Issuer is our own issuer URL, Audience that of our tokens; Issuers are all whose tokens are accepted.
 	Issuer, Audience string
 	Issuers          []string
+	// Imported is whether refused refreshes must leave at a fixed time: some cost a memory-hard hash, others do not.
+	Imported func() bool
 	// Zone is in which expiries are sent.
 	Zone func() *time.Location
 	// Site is the prefix of human codes.
@@ -79,8 +81,8 @@ type Server struct {
 	// ClientAddress gives the client's address as far as it can be trusted, else "".
 	ClientAddress func(*http.Request) string
 
-	redeems room
-	openapi struct {
+	redeems, refreshes room
+	openapi            struct {
 		once       sync.Once
 		json, yaml []byte
 		err        error

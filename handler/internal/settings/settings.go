@@ -28,6 +28,7 @@ type Settings struct {
 	Site     Site
 	Identity Identities
 	Personas Personas
+	Import   Import
 	Docs     Docs
 	Log      Log
 	HTTP     HTTP
@@ -95,6 +96,11 @@ type Identity struct {
 // Personas holds the scopes of the tokens of each kind of subject (TOK-5).
 type Personas struct {
 	Patient []string
+}
+
+// Import says what was taken over from the predecessor.
+type Import struct {
+	Credentials bool // authorisation codes (ACT-15)
 }
 
 // Docs says what the handler tells about itself.

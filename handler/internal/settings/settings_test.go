@@ -166,6 +166,7 @@ func TestCFG1_EveryKeyIsRead(t *testing.T) {
 		{"Codes:MaxAttempts", "3", func(s *Settings) any { return s.Codes.MaxAttempts }, 3},
 		{"Codes:ExpiryDays", "14", func(s *Settings) any { return s.Codes.ExpiryDays }, 14},
 		{"Codes:MaxCredentialsPerPatient", "2", func(s *Settings) any { return s.Codes.MaxCredentialsPerPatient }, 2},
+		{"Import:Credentials", "true", func(s *Settings) any { return s.Import.Credentials }, true},
 		{"Docs:Page", "True", func(s *Settings) any { return s.Docs.Page }, true},
 		{"Log:Level", "WARNING", func(s *Settings) any { return s.Log.Level }, slog.LevelWarn},
 		{"Log:Format", "colour", func(s *Settings) any { return s.Log.Format }, LogColour},

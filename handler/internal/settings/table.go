@@ -87,7 +87,7 @@ func fields() []field {
 		{Entry{Key: "Entra:TenantId", Required: true, Change: Restart,
 			Doc: "The tenant whose access tokens are trusted."},
 			guid(func(s *Settings) *string { return &s.Entra.TenantID })},
-		{Entry{Key: "Entra:Audiences", Required: true, Change: Live,
+		{Entry{Key: "Entra:Audiences", Required: true, Change: Restart,
 			Doc: "What callers' tokens are made out to: the application's client id, its api:// URI, or both."},
 			list("audience", audience, func(s *Settings) *[]string { return &s.Entra.Audiences })},
 		{Entry{Key: "Entra:KeysUrl", Change: Restart,
@@ -110,7 +110,7 @@ func fields() []field {
 		{Entry{Key: "Tokens:Issuer", Required: true, Change: Restart,
 			Doc: "Latchkey's own address as its tokens name it (\"iss\"), where verifiers find its metadata."},
 			issuer(func(s *Settings) *string { return &s.Tokens.Issuer })},
-		{Entry{Key: "Tokens:Audience", Change: Live,
+		{Entry{Key: "Tokens:Audience", Change: Restart,
 			Doc: "What Latchkey's own tokens are made out to (\"aud\"). Left out: the issuer."},
 			text("one word, such as a URI", audience, func(s *Settings) *string { return &s.Tokens.Audience })},
 		{Entry{Key: "Tokens:SigningKey", Required: true, Secret: true, Change: Restart,
@@ -144,6 +144,10 @@ func fields() []field {
 		{Entry{Key: "Codes:MaxCredentialsPerPatient", Aliases: []string{"MAX_CREDENTIALS_PER_PATIENT"}, Default: "1", Change: Live,
 			Doc: "Devices that one patient may have at a time (ACT-13)."},
 			within(1, 20, func(s *Settings) *int { return &s.Codes.MaxCredentialsPerPatient })},
+
+		{Entry{Key: "Import:Credentials", Default: "false", Change: Live,
+			Doc: "Whether authorisation codes of the predecessor were imported (ACT-15). While on, a wrong one costs a memory-hard hash."},
+			flag(func(s *Settings) *bool { return &s.Import.Credentials })},
 
 		{Entry{Key: "Docs:Page", Default: "false", Change: Restart,
 			Doc: "Whether /ui/ shows the browsable API page; not meant for production (OPS-2)."},

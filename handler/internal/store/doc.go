@@ -29,7 +29,7 @@
 //	          creds    [{"sid","key"}], oldest first, at most 20; key is {v}~{HMAC_v}
 //	          redeems  what may be asked for again: the last 8 of 60 s, [{"act","v","rid","idem","length","at","misses"}]
 //	          issues   likewise, of creations: the last 8 of 24 h, [{"act","v","rid","idem","length","at"}]
-//	          imported laid out, not written yet: the predecessor's credential
+//	          imported "" or the hash of the predecessor's credential, $scrypt$...
 //	          own_...  laid out, not written yet: a device's or clinician's own fields
 //	act~      status, ended, created, created_by, modified, modified_by, expires, redeemed
 //	cred~     sid, label, used (to the hour)

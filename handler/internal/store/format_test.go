@@ -47,6 +47,7 @@ func example() (activation.Change, activation.Code) {
 			Head: activation.Head{
 				Subject: of, Active: true, N: 3, Version: "etag", Credentials: []activation.Credential{won},
 				Invitation: &activation.Invitation{Activation: id, OTP: "$argon2id$", Attempts: 2, Expires: at.Add(time.Hour)},
+				Imported:   "$scrypt$",
 				Redemptions: []activation.Redemption{{Misses: 1, Repeatable: activation.Repeatable{
 					Activation: old, Version: "0v0v0v0v", ID: "rid1", Mark: "mark1", Length: 32, At: at,
 				}}},

@@ -148,7 +148,7 @@ func headRow(partition string, h activation.Head) (aztables.EDMEntity, error) {
 	}
 	return entity(partition, headKey, columns{
 		"kind": string(h.Subject.Kind), "active": h.Active, "n": aztables.EDMInt64(h.N), "pending": pending, "creds": string(creds),
-		"redeems": string(redeems), "issues": string(issues),
+		"redeems": string(redeems), "issues": string(issues), "imported": h.Imported,
 	}), nil
 }
 
@@ -177,6 +177,7 @@ func readHead(of subject.ID, f found) (activation.Head, error) {
 		}
 		h.Invitation = &activation.Invitation{Activation: p.Activation, OTP: p.OTP, Attempts: p.Attempts, Expires: expires}
 	}
+	h.Imported = r.text("imported")
 	var list []credentialColumn
 	r.json("creds", &list)
 	for _, c := range list {

@@ -1,0 +1,87 @@
+package activation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/keyed"
+	"latchkey/handler/internal/subject"
+)
+
+// A credential of the predecessor's is known by a memory-hard hash that no pepper made. Checking it costs 16 MiB before anybody
+// knows that the code exists: the one exception to ABU-4, off unless such credentials were imported (model.md section 3). It
+// works only while its subject is active, and is upgraded before its first token.
+
+const (
+	// mostOnOneID is how many may work or wait on one subject's id, whether it is known or not.
+	mostOnOneID = 8
+	// hashTime is about what one comparison takes: the turn on an id without an imported credential is held as long.
+	hashTime = 75 * time.Millisecond
+)
+
+// upgrade lets a subject buy its token with an imported credential, after putting one of ours, for the same code, in its place.
+func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID, code string, at time.Time) (Grant, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	p := s.policy()
+	release, err := s.imports.take(ctx, of)
+	if err != nil {
+		return Grant{}, err
+	}
+	defer release()
+	record, err := s.record(from, audit.UpgradeCredential, of)
+	if err != nil {
+		return Grant{}, err
+	}
+	head, _, err := s.store.Reopen(ctx, record)
+	if err != nil {
+		return Grant{}, unavailable(err)
+	}
+	if head.Imported == "" || !head.Active {
+		_ = s.clock.Wait(ctx, hashTime) // time is up: the refusal is the same
+		return Grant{}, noCredential()
+	}
+	if right, err := s.matchImported(ctx, head.Imported, code); err != nil {
+		return Grant{}, err
+	} else if !right {
+		return Grant{}, noCredential()
+	}
+	session, err := s.name()
+	if err != nil {
+		return Grant{}, err
+	}
+	ours := Credential{Session: session, Key: p.Keys.Credential(of, code)[0]}
+	opened, err := s.store.Open(ctx, Opening{Record: record})
+	if err != nil {
+		return Grant{}, unavailable(err)
+	}
+	compared := head.Imported
+	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
+		if head.Imported != compared || !head.Active {
+			return Change{}, noCredential() // it was revoked, replaced or upgraded meanwhile
+		}
+		next := head.next()
+		next.Imported = ""
+		next.Credentials = append(next.Credentials, ours)
+		return Change{Added: []Credential{ours}}.under(next, record), nil
+	})
+	if err != nil {
+		return Grant{}, fmt.Errorf("upgrading a credential: %w", err)
+	}
+	return Grant{Subject: of, Session: session, At: at}, nil
+}
+
+func (s *Service) matchImported(ctx context.Context, stored, code string) (bool, error) {
+	release, err := s.slot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	right, err := keyed.MatchImported(stored, code)
+	if err != nil {
+		return false, fmt.Errorf("comparing an imported credential: %w", err)
+	}
+	return right, nil
+}
