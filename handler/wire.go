@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -166,20 +165,27 @@ func administrators(s *settings.Settings) []caller.Identity {
 
 // clientAddress says whose address can be believed (model.md section 9). Without a host it is the peer's. Under the host it is
 // X-Forwarded-For when the host proxies and was told to take the front end's word: then it is one address that no client can
-// forge. A forwarding host, known by its mark on User-Agent, hands over another part of the header: no address at all.
+// forge. A forwarding host hands over another part of the header: no address at all. The two are told apart by Host: a proxying
+// host puts our own address there, a forwarding one leaves the client's, and no client can change either (host-contract.md 3.3).
 func clientAddress(underHost, forwardedHeaders bool) func(*http.Request) string {
 	return func(r *http.Request) string {
 		text := r.Header.Get("X-Forwarded-For")
 		switch {
 		case !underHost:
 			text, _, _ = net.SplitHostPort(r.RemoteAddr)
-		case !forwardedHeaders, strings.Contains(r.UserAgent(), "Azure-Functions-Host/"), len(r.Header.Values("X-Forwarded-For")) != 1:
+		case !forwardedHeaders, !proxied(r), len(r.Header.Values("X-Forwarded-For")) != 1:
 			return ""
 		}
 		address, err := netip.ParseAddr(text)
 		if err != nil {
 			return ""
 		}
-		return address.Unmap().String()
+		return address.Unmap().WithZone("").String()
 	}
+}
+
+// proxied reports whether the request was made for our own address, as a proxying host makes it.
+func proxied(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && r.Host == local.String()
 }

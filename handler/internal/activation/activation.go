@@ -258,7 +258,14 @@ type Policy struct {
 func (p Policy) Expiry(now time.Time) time.Time {
 	y, m, d := now.In(p.Zone).Date()
 	// Calendar days, not hours: a day with a change of the clock has 23 or 25.
-	return time.Date(y, m, d+p.ExpiryDays+1, 0, 0, 0, 0, p.Zone)
+	next := time.Date(y, m, d+p.ExpiryDays+1, 0, 0, 0, 0, time.UTC)
+	midnight := time.Date(next.Year(), next.Month(), next.Day(), 0, 0, 0, 0, p.Zone)
+	if midnight.Day() != next.Day() {
+		// There is no such time where the clock is put forward at midnight, and Date gives an earlier one: the day begins with
+		// the change.
+		_, midnight = midnight.ZoneBounds()
+	}
+	return midnight
 }
 
 // next returns the head's next state, ready to be changed without touching the old one.

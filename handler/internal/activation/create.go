@@ -60,13 +60,17 @@ func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID, 
 	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
 		for _, c := range head.Creations {
 			if c.again(p, key, from.Actor.String(), record.Time, repeatCreation) {
-				answer, err = retell(p, head, c, key, from)
-				return Change{}, errors.Join(err, errRetold)
+				again, err := retell(p, head, c, key, from)
+				if err != nil {
+					return Change{}, err
+				}
+				answer = again
+				return Change{}, errRetold
 			}
 		}
 		return create(head, made, record), nil
 	})
-	if err != nil && (!errors.Is(err, errRetold) || errors.Is(err, ErrSuperseded)) {
+	if err != nil && !errors.Is(err, errRetold) {
 		return Created{}, fmt.Errorf("creating an activation: %w", err)
 	}
 	return answer, nil

@@ -70,16 +70,17 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	}
 
 	checked := map[string]bool{} // by stored hash: a lost race does not hash again
-	var last bool                // what the latest change says
-	var told string              // the authorisation code that it gives away, "" for none
+	// What the latest change says. A refusal leaves it alone: an earlier attempt may turn out to have landed.
+	var last bool   // it may have ended the activation
+	var told string // the authorisation code that it gives away, "" for none
 	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
-		last, told = false, ""
-		why := judge(head, *code, p, s.clock.Now())
+		why := judge(head, *code, p, record.Time)
 		if why == audit.ReasonNotPending {
 			if i := head.redemption(p, code.Activation, try.Key, record.Time); i >= 0 {
-				var change Change
-				var err error
-				change, told, err = repeat(p, head, i, try, record)
+				change, again, err := repeat(p, head, i, try, record)
+				if err == nil {
+					last, told = false, again
+				}
 				return change, err
 			}
 		}
@@ -95,10 +96,10 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 			checked[head.Invitation.OTP] = right
 		}
 		if !right {
-			last = head.Invitation.Attempts+1 >= p.MaxAttempts
+			last, told = head.Invitation.Attempts+1 >= p.MaxAttempts, ""
 			return miss(head, p, record), nil
 		}
-		told = won.code
+		last, told = false, won.code
 		return redeem(head, p, won, record), nil
 	})
 	var refusal *Refusal
@@ -129,7 +130,8 @@ func (c Code) dead(now time.Time) audit.Reason {
 
 func refuse(why audit.Reason) *Refusal { return &Refusal{audit.RedeemActivation, why} }
 
-// judge says what speaks against redeeming code on head at now, before the OTP is looked at: "" for nothing.
+// judge says what speaks against redeeming code on head at now, before the OTP is looked at: "" for nothing. now is when the
+// operation began: the same head gets the same answer, however long its commit takes (Service.settle).
 func judge(head Head, code Code, p Policy, now time.Time) audit.Reason {
 	switch {
 	case head.Invitation == nil || head.Invitation.Activation != code.Activation:
@@ -152,6 +154,7 @@ func miss(head Head, p Policy, record audit.Record) Change {
 	var change Change
 	if next.Invitation.Attempts >= p.MaxAttempts {
 		change.Ended = []Step{end(next.Invitation.Activation, Revoked, audit.ReasonLocked, record)}
+		next.Invitation = nil // for good: neither another setting nor a repeated creation brings it back
 	}
 	return change.under(next, record)
 }
@@ -215,18 +218,22 @@ func (s *Service) credential(p Policy, of *Code, try Try, at time.Time) (won dra
 }
 
 // bury marks the index row of a code that leads nowhere any more, so that later tries cost one read and write nothing
-// (model.md section 1), and finds out why it ended. It is a help, not a rule: if it fails, the next try does it again.
+// (model.md section 1), and finds out why it ended. Only the activation's own row counts: what a head that was read meanwhile says
+// may be about somebody else's change. It is a help, not a rule: if it fails, the next try does it again.
 func (s *Service) bury(ctx context.Context, code Code, why audit.Reason) audit.Reason {
-	switch why {
-	case audit.ReasonNotPending:
-		if a, err := s.store.Activation(ctx, code.Subject, code.Activation); err == nil && a != nil {
-			why = a.ended()
-		}
-	case audit.ReasonLocked:
-	default:
+	if why != audit.ReasonNotPending && why != audit.ReasonLocked {
 		return why // expired: the row says so itself; inactive: it may become active again
 	}
-	_ = s.store.EndCode(ctx, code, s.clock.Now().UTC(), why)
+	a, err := s.store.Activation(ctx, code.Subject, code.Activation)
+	if err != nil || a == nil || a.Status == Pending {
+		return why
+	}
+	if code.Ended.IsZero() {
+		_ = s.store.EndCode(ctx, code, s.clock.Now().UTC(), a.ended())
+	}
+	if why == audit.ReasonNotPending {
+		why = a.ended()
+	}
 	return why
 }
 

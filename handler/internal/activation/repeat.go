@@ -80,8 +80,11 @@ func (h Head) redemption(p Policy, activation UUID, key string, now time.Time) i
 // that is live; code is "" for a wrong one.
 func repeat(p Policy, head Head, i int, try Try, record audit.Record) (change Change, code string, err error) {
 	r := head.Redemptions[i]
-	if r.Misses >= mostMisses || !head.Active {
+	switch {
+	case r.Misses >= mostMisses:
 		return Change{}, "", refuse(audit.ReasonLocked)
+	case !head.Active:
+		return Change{}, "", refuse(audit.ReasonInactive)
 	}
 	secrets, err := r.secrets(p, try.Key, try.Locator, try.OTP)
 	if err != nil {

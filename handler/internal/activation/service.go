@@ -81,13 +81,13 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // settle commits what decide makes of the subject's head, and decides again from the new state when the head moved or no
-// answer came. decide must give the same change for the same head. An error of decide ends it: nothing is committed then.
+// answer came. decide must give the same answer for the same head: what it refuses, no earlier attempt was made from. An error of
+// decide ends it: nothing is committed then.
 //
 // It rests on two facts. An attempt can only land on the version it was made from: once the head has moved on, an earlier
 // attempt has landed or never will. And every attempt carries the same record, whose row can be inserted once.
 func (s *Service) settle(ctx context.Context, record audit.Record, head Head, decide func(Head) (Change, error)) error {
-	var silent *Version // what the latest attempt that nobody answered was made from
-	var silence error
+	silent := false // nobody answered an attempt
 	pause := firstPause
 	for conflicts := 0; conflicts < mostConflicts; {
 		change, refused := decide(head)
@@ -101,12 +101,12 @@ func (s *Service) settle(ctx context.Context, record audit.Record, head Head, de
 				conflicts++
 				break
 			}
-			silent, silence = &change.Head.Version, err
+			silent = true
 			if s.clock.Wait(ctx, pause) != nil {
-				return unavailable(silence)
+				return unavailable(err)
 			}
 			pause = min(2*pause, lastPause)
-		case silent == nil:
+		case !silent:
 			return refused
 		}
 		// Never "no" from a conflict or a silence alone: our own earlier attempt may be what moved the head.
@@ -118,9 +118,7 @@ func (s *Service) settle(ctx context.Context, record audit.Record, head Head, de
 		switch {
 		case committed:
 			return nil
-		case refused != nil && head.Version == *silent:
-			return unavailable(silence) // the clock refused, and the attempt may land yet
-		case refused != nil:
+		case refused != nil: // the head had moved on before this look: the attempt will never land
 			return refused
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unicode"
 )
 
 // attack is a token that one rule refuses.
@@ -223,14 +222,6 @@ func TestAUT1_ThePackageCommentNamesEveryCheck(t *testing.T) {
 	for _, c := range slices.Concat(formChecks(), entraChecks(Entra{}), []check{{rule: "own_token"}, {rule: "own_session"}}) {
 		if !strings.Contains(doc, "\n\t"+c.rule+" ") {
 			t.Errorf("%s is not there", c.rule)
-		}
-	}
-}
-
-func TestFoldIsWhatEqualFoldMeans(t *testing.T) {
-	for r := rune(0); r < 0x20000; r++ {
-		if other := unicode.SimpleFold(r); other != r && fold(string(r)) != fold(string(other)) {
-			t.Errorf("%q and %q", r, other)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package caller
 
 import (
-	"bytes"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
@@ -9,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"latchkey/handler/internal/strictjson"
 )
 
 // candidate is a token under examination: the checks fill it in their order, each from what those before it found good.
@@ -53,7 +53,7 @@ func (t *candidate) decode() bool {
 	return true
 }
 
-// object is a JSON object whose names are exact. Values are string, json.Number, bool, nil, []any or object.
+// object is a JSON object as package strictjson reads it: its names are exact.
 type object map[string]any
 
 // text returns a member that is a string, else "".
@@ -79,91 +79,25 @@ func (o object) date(name string) (time.Time, bool) {
 	return time.Unix(seconds, 0), true
 }
 
-// maxDepth is how deep objects and arrays may nest. Entra's deepest claims (_claim_sources) have 3 levels.
-const maxDepth = 16
+// limits of what a token may hold. Entra's deepest claims (_claim_sources) have 3 levels, and its longest lists (groups) 200.
+const (
+	maxDepth  = 16
+	maxValues = 2000
+)
 
 var errJSON = errors.New("not one JSON object of the strict form")
 
-// parseObject reads one JSON object strictly: UTF-8, every name once however it is written, nothing behind it. known are names,
-// all in lower case, that must not appear in another case: a reader that folds case would take them for the real ones.
+// parseObject reads one JSON object strictly. known are names, all in lower case, that must not appear in another case: a
+// reader that folds case would take them for the real ones.
 func parseObject(document []byte, known map[string]bool) (object, error) {
-	// Valid tests the whole grammar before anything is built, and the depth it goes to is bounded.
-	if !json.Valid(document) {
-		return nil, errJSON
-	}
-	d := json.NewDecoder(bytes.NewReader(document))
-	d.UseNumber()
-	value, err := readValue(d, 0)
-	o, isObject := value.(object)
-	if err != nil || !isObject {
+	o, err := strictjson.Object(document, "token", strictjson.Limits{Depth: maxDepth, Values: maxValues, Text: maxToken})
+	if err != nil {
 		return nil, errJSON
 	}
 	for name := range o {
-		if folded := fold(name); folded != name && known[folded] {
+		if folded := strictjson.Fold(name); folded != name && known[folded] {
 			return nil, errJSON
 		}
 	}
 	return o, nil
-}
-
-func readValue(d *json.Decoder, depth int) (any, error) {
-	token, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	delimiter, opens := token.(json.Delim)
-	switch {
-	case !opens:
-		return scalar(token)
-	case depth == maxDepth:
-		return nil, errJSON
-	case delimiter == '[':
-		list := []any{}
-		for d.More() {
-			value, err := readValue(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, value)
-		}
-		_, err = d.Token()
-		return list, err
-	}
-	o, folded := object{}, map[string]bool{}
-	for d.More() {
-		token, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string)
-		same := fold(name)
-		if _, err := scalar(name); err != nil || folded[same] {
-			return nil, errJSON
-		}
-		folded[same] = true
-		if o[name], err = readValue(d, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	_, err = d.Token()
-	return o, err
-}
-
-// scalar refuses strings with U+FFFD: the decoder puts it in the place of bytes that are no UTF-8 and of \u escapes that are half
-// a surrogate pair, so that two different strings would look the same.
-func scalar(token json.Token) (any, error) {
-	if s, ok := token.(string); ok && strings.ContainsRune(s, utf8.RuneError) {
-		return nil, errJSON
-	}
-	return token, nil
-}
-
-// fold gives one form to all names that strings.EqualFold (and encoding/json) takes for the same.
-func fold(name string) string {
-	for i := range len(name) {
-		if c := name[i]; 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
-			return strings.ToLower(strings.ToUpper(name))
-		}
-	}
-	return name
 }

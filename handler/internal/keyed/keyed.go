@@ -57,15 +57,27 @@ type pepper struct {
 }
 
 // Ring holds the peppers in force. The first one makes new hashes; all of them check old ones. It is immutable.
-type Ring struct{ peppers []pepper }
+type Ring struct {
+	peppers []*pepper // pointers: where fmt cannot call Format it prints addresses
+	cost    Cost
+}
+
+// Format implements fmt.Formatter: the derived keys are worth as much as the pepper, and are never printed.
+func (Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // NewRing takes peppers in standard base64, the current one first. Each must hold MinPepper bytes or more. A pepper's
 // version is derived from it: two instances agree on it without being told, and it gives nothing away.
 func NewRing(encoded ...secret.Text) (*Ring, error) {
+	return NewRingWithCost(Cost{Memory: argonMemory, Passes: argonPasses, Lanes: argonLanes}, encoded...)
+}
+
+// NewRingWithCost is NewRing for tests that hash by the thousand: its OTPs cost what they are told to. Stored strings name their
+// cost, so that any ring checks them.
+func NewRingWithCost(cost Cost, encoded ...secret.Text) (*Ring, error) {
 	if len(encoded) == 0 {
 		return nil, errors.New("no pepper")
 	}
-	ring := &Ring{}
+	ring := &Ring{cost: cost}
 	for _, e := range encoded {
 		raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(e.Reveal()))
 		if err != nil {
@@ -74,7 +86,7 @@ func NewRing(encoded ...secret.Text) (*Ring, error) {
 		if len(raw) < MinPepper {
 			return nil, fmt.Errorf("a pepper has %d bytes or more, this one has %d", MinPepper, len(raw))
 		}
-		var p pepper
+		p := &pepper{}
 		for purpose, into := range map[string]*[]byte{
 			purposeCode: &p.code, purposeCredential: &p.credential, purposeOTP: &p.otp, purposeReference: &p.reference,
 			purposeReplay: &p.replay,
@@ -104,13 +116,13 @@ func mac(key []byte, parts ...string) []byte {
 
 // Code gives the index keys of a locator, one a pepper, the current one first.
 func (r *Ring) Code(kind subject.Kind, locator string) []Hash {
-	return r.each(func(p pepper) []byte { return mac(p.code, string(kind), locator) })
+	return r.each(func(p *pepper) []byte { return mac(p.code, string(kind), locator) })
 }
 
 // Credential gives the keys under which a subject's authorisation code may stand, one a pepper, the current one first. The
 // subject salts the hash. A keyed hash is enough for a secret of 112 bits or more (ASVS 5.0 6.5.2), and costs a microsecond.
 func (r *Ring) Credential(of subject.ID, code string) []Hash {
-	return r.each(func(p pepper) []byte { return mac(p.credential, string(of.Kind), of.Name, code) })
+	return r.each(func(p *pepper) []byte { return mac(p.credential, string(of.Kind), of.Name, code) })
 }
 
 // Reference gives a subject a name for logs that only the holder of the pepper can compute.
@@ -118,7 +130,7 @@ func (r *Ring) Reference(of subject.ID) string {
 	return encode(mac(r.peppers[0].reference, string(of.Kind), of.Name)[:10])
 }
 
-func (r *Ring) each(sum func(pepper) []byte) []Hash {
+func (r *Ring) each(sum func(*pepper) []byte) []Hash {
 	hashes := make([]Hash, len(r.peppers))
 	for i, p := range r.peppers {
 		hashes[i] = Hash{Version: p.version, Sum: encode(sum(p))}
@@ -167,10 +179,33 @@ const (
 	argonKeySize = 32 // bytes
 )
 
+// What a stored string may ask for at most: who can write to the table must not be able to stop the handler.
+const (
+	mostMemory = 256 * 1024 // KiB
+	mostPasses = 16
+	mostLanes  = 16
+)
+
+// Cost is what one argon2id hash takes (RFC 9106 section 3.1): memory in KiB, passes over it, lanes.
+type Cost struct {
+	Memory, Passes uint32
+	Lanes          uint8
+}
+
+func (c Cost) allowed() bool {
+	return c.Passes >= 1 && c.Passes <= mostPasses && c.Lanes >= 1 && c.Lanes <= mostLanes && c.Memory <= mostMemory
+}
+
 // ErrHash says that a stored hash cannot be read or names a pepper that is not in the ring.
 var ErrHash = errors.New("the stored hash cannot be checked")
 
-var phc = base64.RawStdEncoding
+var phc = base64.RawStdEncoding.Strict()
+
+// stored writes the PHC string of an OTP's hash.
+func stored(c Cost, keyid string, salt, key []byte) string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d,keyid=%s$%s$%s",
+		argon2.Version, c.Memory, c.Passes, c.Lanes, keyid, phc.EncodeToString(salt), phc.EncodeToString(key))
+}
 
 // OTP hashes a new OTP, canonical, for one activation: salt bytes from random, then argon2id over the keyed hash. The
 // string is in the PHC form, with the pepper's version as keyid. It takes about 50 ms and 19 MiB.
@@ -180,39 +215,31 @@ func (r *Ring) OTP(random io.Reader, salt int, activation, otp string) (string, 
 		return "", fmt.Errorf("drawing a salt: %w", err)
 	}
 	p := r.peppers[0]
-	key := argon2.IDKey(mac(p.otp, activation, otp), s, argonPasses, argonMemory, argonLanes, argonKeySize)
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d,keyid=%s$%s$%s",
-		argon2.Version, argonMemory, argonPasses, argonLanes, p.version, phc.EncodeToString(s), phc.EncodeToString(key)), nil
+	key := argon2.IDKey(mac(p.otp, activation, otp), s, r.cost.Passes, r.cost.Memory, r.cost.Lanes, argonKeySize)
+	return stored(r.cost, p.version, s, key), nil
 }
 
-// MatchOTP reports whether otp, canonical, is what stored was made from. It takes as long as OTP does. ErrHash means that
-// the question cannot be answered: that is no "no".
-func (r *Ring) MatchOTP(stored, activation, otp string) (bool, error) {
-	var version, lanes int
-	var memory, passes uint32
-	fields := strings.Split(stored, "$") // "", argon2id, v=, parameters, salt, key
-	if len(fields) != 6 || fields[1] != "argon2id" {
+// MatchOTP reports whether otp, canonical, is what hash was made from. It takes as long as OTP does. ErrHash means that the
+// question cannot be answered: that is no "no".
+func (r *Ring) MatchOTP(hash, activation, otp string) (bool, error) {
+	fields := strings.Split(hash, "$") // "", argon2id, v=, parameters, salt, key
+	if len(fields) != 6 {
 		return false, ErrHash
 	}
-	parameters, keyid, found := strings.Cut(fields[3], ",keyid=")
-	if !found {
+	var cost Cost
+	parameters, keyid, _ := strings.Cut(fields[3], ",keyid=")
+	if _, err := fmt.Sscanf(parameters, "m=%d,t=%d,p=%d", &cost.Memory, &cost.Passes, &cost.Lanes); err != nil || !cost.allowed() {
 		return false, ErrHash
 	}
-	if _, err := fmt.Sscanf(fields[2]+" "+parameters, "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &lanes); err != nil ||
-		version != argon2.Version || lanes < 1 || lanes > 255 || passes < 1 || memory > 1<<20 {
-		return false, ErrHash
-	}
-	salt, err := phc.DecodeString(fields[4])
-	if err != nil {
-		return false, ErrHash
-	}
-	want, err := phc.DecodeString(fields[5])
-	if err != nil || len(want) < 16 {
+	salt, saltErr := phc.DecodeString(fields[4])
+	want, keyErr := phc.DecodeString(fields[5])
+	// What does not come out again as it was is none of ours.
+	if saltErr != nil || keyErr != nil || len(want) != argonKeySize || stored(cost, keyid, salt, want) != hash {
 		return false, ErrHash
 	}
 	for _, p := range r.peppers {
 		if p.version == keyid {
-			got := argon2.IDKey(mac(p.otp, activation, otp), salt, passes, memory, uint8(lanes), uint32(len(want)))
+			got := argon2.IDKey(mac(p.otp, activation, otp), salt, cost.Passes, cost.Memory, cost.Lanes, argonKeySize)
 			return subtle.ConstantTimeCompare(got, want) == 1, nil
 		}
 	}

@@ -37,15 +37,16 @@ func (r *room) enter() bool {
 	return true
 }
 
-// leave gives the place back when the work is done. A refusal then waits for its time, outside the room.
-func (r *room) leave(ctx context.Context, clock Clock, arrived time.Time, refused bool) {
+// leave gives the place back when the work is done. All but a winner then wait for their time, outside the room: a code's
+// state can have a part in every failure.
+func (r *room) leave(ctx context.Context, clock Clock, arrived time.Time, won bool) {
 	r.mu.Lock()
 	r.working--
-	if refused {
+	if !won {
 		r.waiting++
 	}
 	r.mu.Unlock()
-	if !refused {
+	if won {
 		return
 	}
 	_ = clock.Wait(ctx, untilBeat(clock.Now().Sub(arrived))) // the client hung up: nobody waits any more
@@ -60,7 +61,7 @@ func (c call) timed(ctx context.Context, in *room, do func() error) error {
 		return activation.ErrBusy
 	}
 	err := activation.ErrBusy // what a panic leaves behind, so that it leaves at its time as well
-	defer func() { in.leave(ctx, c.Clock, c.event.arrived, refused(err)) }()
+	defer func() { in.leave(ctx, c.Clock, c.event.arrived, err == nil) }()
 	err = do()
 	return err
 }

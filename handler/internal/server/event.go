@@ -15,6 +15,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/subject"
 )
 
@@ -25,6 +26,8 @@ type Event struct {
 	arrived time.Time
 	trace   string
 	origin  audit.Origin
+	// actor is how the log names who calls, "" for the anonymous caller.
+	actor string
 	// invocation is the host's id of the request, "" without a host.
 	invocation string
 
@@ -46,6 +49,14 @@ type eventKey struct{}
 
 // eventOf finds the request's event. Every request has one.
 func eventOf(ctx context.Context) *Event { return ctx.Value(eventKey{}).(*Event) }
+
+// called notes who calls. In the log a subject stands under its reference, never under its id (OPS-4).
+func (e *Event) called(by caller.Caller, p *Parts) {
+	e.origin.Actor, e.actor = by.Actor, by.Actor.String()
+	if by.Kind == caller.Subject {
+		e.actor = audit.Actor{Issuer: by.Actor.Issuer, ID: string(by.Subject.Kind) + "/" + p.Reference(by.Subject)}.String()
+	}
+}
 
 // decided notes a decision and its outcome.
 func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID string, err error) {
@@ -72,7 +83,22 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 	}
 }
 
-var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
+var traceparent = regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$`)
+
+// traceOf is the trace id of a traceparent header (W3C Trace Context section 3.2), or "": an invalid header is as none.
+func traceOf(h http.Header) string {
+	values := h.Values("traceparent")
+	if len(values) != 1 {
+		return ""
+	}
+	m := traceparent.FindStringSubmatch(values[0])
+	switch {
+	case m == nil, m[1] == "ff", m[1] == "00" && m[4] != "", // later versions may say more, none is ff
+		strings.Trim(m[2], "0") == "", strings.Trim(m[3], "0") == "":
+		return ""
+	}
+	return m[2]
+}
 
 // draw gives a fresh id of fixed length: 32 hexadecimal digits.
 func (s *Server) draw() string {
@@ -86,10 +112,7 @@ func (s *Server) draw() string {
 // begin starts the event of a request.
 func (s *Server) begin(r *http.Request) *Event {
 	e := &Event{id: s.draw(), arrived: s.Clock.Now(), origin: audit.Origin{Source: s.ClientAddress(r)}, invocation: s.invocation(r)}
-	// W3C Trace Context: an invalid header is as none, and a new trace begins.
-	if m := traceparent.FindStringSubmatch(r.Header.Get("traceparent")); m != nil && strings.Trim(m[1], "0") != "" {
-		e.trace = m[1]
-	} else {
+	if e.trace = traceOf(r.Header); e.trace == "" {
 		e.trace = s.draw()
 	}
 	e.origin.Trace = e.trace
@@ -149,11 +172,14 @@ func (s *Server) log(e *Event, r *http.Request, status int) {
 		add("action", string(e.Action))
 		add("outcome", string(e.Outcome))
 		add("why", string(e.Detail))
-		add("actor", e.origin.Actor.String())
 		add("subject", e.Subject)
 		add("activation", e.Activation)
-	} else if e.origin.Actor != audit.Anonymous {
-		add("actor", e.origin.Actor.String())
+	}
+	switch {
+	case e.actor != "":
+		add("actor", e.actor)
+	case e.Action != "":
+		add("actor", audit.Anonymous.String())
 	}
 	if e.Trips != nil {
 		sequence, calls := e.Trips()
@@ -179,7 +205,7 @@ func (s *Server) invocation(r *http.Request) string {
 	if !s.UnderHost {
 		return ""
 	}
-	all := strings.Split(r.Header.Get("X-Azure-Functions-InvocationId"), ",")
+	all := strings.Split(strings.Join(r.Header.Values("X-Azure-Functions-InvocationId"), ","), ",")
 	last := strings.TrimSpace(all[len(all)-1])
 	if !guid.MatchString(last) {
 		return ""
@@ -211,7 +237,10 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			}
 			if o.begun {
 				s.Log.Error("a panic after the reply began", "instance", e.id, "cause", fmt.Sprint(failed), "stack", string(debug.Stack()))
-				return
+				// Half a reply must not look whole: what there is goes out, so that the host does not run the request again,
+				// and then the connection is cut.
+				_ = http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
 			}
 			problemOf(fmt.Errorf("panic: %v\n%s", failed, debug.Stack())).stamp(e).write(o)
 		}()

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/strictjson"
@@ -22,9 +20,16 @@ import (
 // MaxBody is the largest body that is read as one, in bytes.
 const MaxBody = 64 << 10
 
-// mostDrained is how much of a larger body is read and thrown away before the refusal: what the host would take at most. The
-// host turns a reply before the end of a body into an empty 500 (host-contract.md section 2).
-const mostDrained = 100 << 20
+// How much of a larger body is read and thrown away before the refusal, in bytes. The host turns a reply before the end of a
+// body into an empty 500 (host-contract.md section 2), and takes 100 MiB itself. Without a host the connection is closed
+// instead: nobody pays for what a stranger sends (ABU-4).
+const (
+	drainedUnderHost = 100 << 20
+	drainedWithout   = 256 << 10
+)
+
+// bodyLimits bound what one JSON body can cost. Nothing here asks for more than a few members.
+var bodyLimits = strictjson.Limits{Depth: 8, Values: 64, Text: 4096}
 
 // Route is one path with its operations. It is one function of the app.
 type Route struct {
@@ -60,7 +65,8 @@ type kind struct {
 	errors  []int
 	summary string
 	// details is the longer description.
-	details string
+	details    string
+	deprecated bool
 }
 
 // operation makes a table entry of a typed handler. The one adapter around it authenticates, authorises, refuses what is not
@@ -71,7 +77,10 @@ func operation[I, O any](method, id string, k kind, handle func(context.Context,
 		register: func(s *Server, route Route) {
 			op := huma.Operation{
 				OperationID: id, Method: method, Path: route.Path, Summary: k.summary, Description: k.details,
-				Errors: statuses(k), MaxBodyBytes: -1, Middlewares: huma.Middlewares{s.admit(k)},
+				Errors: statuses(k), Deprecated: k.deprecated, Middlewares: huma.Middlewares{s.admit(k)},
+				// The body was read when huma gets it. Its own time limit would stay on the connection, end the request's
+				// context while the operation works, and let a refusal leave before its time.
+				MaxBodyBytes: -1, BodyReadTimeout: -1,
 			}
 			if k.scope != "" {
 				op.Security = []map[string][]string{{bearer: {k.scope}}}
@@ -111,6 +120,8 @@ func callOf(ctx context.Context) call { return ctx.Value(callKey{}).(call) }
 func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(hc)
+		// There is one form of every reply, and huma's reader of this header (v2.37.2) panics on some values, when the work is done.
+		r.Header.Del("Accept")
 		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context())}
 		c.event.Operation = hc.Operation().OperationID
 		ctx, trips := s.Count(hc.Context())
@@ -129,10 +140,13 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
 	}
 	if k.scope != "" {
 		var err error
+		if len(r.Header.Values("Authorization")) > 1 {
+			return &caller.Rejected{Reason: caller.TokenMalformed, Rule: "one_header"}
+		}
 		if c.caller, err = c.Verify(ctx, r.Header.Get("Authorization")); err != nil {
 			return err
 		}
-		c.event.origin.Actor = c.caller.Actor
+		c.event.called(c.caller, c.Parts)
 		if err := c.Authorise(c.caller, k.scope); err != nil {
 			return err
 		}
@@ -140,18 +154,39 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
 	if err := plainQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	return plainBody(r, k.body)
+	if err := plainHeaders(r.Header); err != nil {
+		return err
+	}
+	return c.plainBody(r, k.body)
 }
 
-// plainQuery refuses a query that forwarding would change: it joins repeated keys with commas (host-contract.md 3.2).
+// plainHeaders refuses what stands twice, of which a reader takes the first and the host makes one line (host-contract.md
+// 3.3), and what is empty, which would count as not sent.
+func plainHeaders(h http.Header) error {
+	for _, name := range []string{"Content-Type", "Idempotency-Key", "X-Authorisation-Code"} {
+		switch values := h.Values(name); {
+		case len(values) > 1:
+			return invalid("header."+strings.ToLower(name), "stands there more than once")
+		case len(values) == 1 && values[0] == "" && name != "Content-Type":
+			return invalid("header."+strings.ToLower(name), "is empty")
+		}
+	}
+	return nil
+}
+
+// plainQuery refuses a query that forwarding would change (host-contract.md 3.2): it joins repeated keys with commas, and
+// makes k= of k.
 func plainQuery(raw string) error {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		return invalid("query", "cannot be read")
 	}
 	for key, values := range query {
-		if len(values) > 1 {
+		switch {
+		case len(values) > 1:
 			return invalid("query."+key, "stands there more than once")
+		case values[0] == "":
+			return invalid("query."+key, "is empty")
 		}
 	}
 	return nil
@@ -159,19 +194,27 @@ func plainQuery(raw string) error {
 
 // plainBody reads the body whole and refuses one where none belongs, one that is too large, one of another type and one that
 // is not strictly one JSON object.
-func plainBody(r *http.Request, wanted bool) error {
-	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+func (c *call) plainBody(r *http.Request, wanted bool) error {
+	limit, over := int64(0), invalid("body", "does not belong here")
+	if wanted {
+		limit, over = MaxBody, problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
 		return invalid("body", "ended too early")
 	}
-	if len(body) > MaxBody {
-		_, _ = io.CopyN(io.Discard, r.Body, mostDrained)
-		return problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.").with("Connection", "close")
+	if int64(len(body)) > limit {
+		drained := int64(drainedWithout)
+		if c.UnderHost {
+			drained = drainedUnderHost
+		}
+		if _, err := io.CopyN(io.Discard, r.Body, drained); err != io.EOF {
+			over.with("Connection", "close") // there is more, or the rest does not come
+		}
+		return over
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	switch {
-	case !wanted && len(body) > 0:
-		return invalid("body", "does not belong here")
 	case !wanted:
 		return nil
 	case len(body) == 0:
@@ -180,7 +223,9 @@ func plainBody(r *http.Request, wanted bool) error {
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return problem(http.StatusUnsupportedMediaType, ReasonMediaType, "The body must be application/json.")
 	}
-	return strictjson.Object(body, "body")
+	r.Header.Set("Content-Type", "application/json") // huma knows this one spelling
+	_, err = strictjson.Object(body, "body", bodyLimits)
+	return err
 }
 
 // isJSON takes application/json, with no charset or the only one that JSON has (RFC 8259 section 8.1).
@@ -191,12 +236,6 @@ func isJSON(contentType string) bool {
 	}
 	charset, given := parameters["charset"]
 	return !given || strings.EqualFold(charset, "utf-8")
-}
-
-// refused tells whether a redeem's outcome must wait for its time: all that a code's state could have a part in.
-func refused(err error) bool {
-	var refusal *activation.Refusal
-	return errors.As(err, &refusal) || errors.Is(err, activation.ErrUnavailable) || errors.Is(err, activation.ErrBusy)
 }
 
 // origin is whom the domain records.

@@ -55,7 +55,7 @@ type createdActivation struct {
 	Body struct {
 		ActivationCode string `json:"activation_code" doc:"The locator: it names the activation." example:"7KQ49F2MHX"`
 		OTP            string `json:"otp" doc:"Proves the holder of the code." example:"3FJ7WP"`
-		Code           string `json:"code" doc:"Both in one, as people type it, with a check character." example:"OXF-7KQ4-9F2M-HX3F-J7WP-C"`
+		Code           string `json:"code" doc:"Both in one, as people type it, with a check character." example:"OXF-7KQ4-9F2M-HX3F-J7WP-7"`
 		ExpiresAt      string `json:"expires_at" format:"date-time"`
 		Identifier
 	}
@@ -172,7 +172,7 @@ type redeemInput struct {
 	RedeemKind
 	Idempotent
 	Body struct {
-		Code           string `json:"code,omitempty" maxLength:"64" doc:"The code as it was typed; instead of the other two." example:"OXF-7KQ4-9F2M-HX3F-J7WP-C"`
+		Code           string `json:"code,omitempty" maxLength:"64" doc:"The code as it was typed; instead of the other two." example:"OXF-7KQ4-9F2M-HX3F-J7WP-7"`
 		ActivationCode string `json:"activation_code,omitempty" maxLength:"64" doc:"The locator, with otp."`
 		OTP            string `json:"otp,omitempty" maxLength:"64"`
 	}

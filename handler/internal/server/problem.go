@@ -67,9 +67,6 @@ type Problem struct {
 // Error implements error.
 func (p *Problem) Error() string { return string(p.Reason) + ": " + p.Detail }
 
-// Unwrap gives the log the cause.
-func (p *Problem) Unwrap() error { return p.cause }
-
 // GetStatus implements huma.StatusError.
 func (p *Problem) GetStatus() int { return p.Status }
 
@@ -107,13 +104,16 @@ func tryAgain(reason Reason, detail string) *Problem {
 }
 
 // problemOf is the one table from errors to problem documents. What it does not know is opaque to the caller; the log has
-// the cause.
+// the cause, as it has the rule by which a token was refused. Other refusals say all there is to say, and in words of ours:
+// their errors may hold what the client sent.
 func problemOf(err error) *Problem {
 	p := known(err)
 	if p == nil {
 		p = problem(http.StatusInternalServerError, ReasonInternal, "Something went wrong here. Quote the instance when you report it.")
 	}
-	p.cause = err
+	if _, stated := err.(*Problem); !stated && (p.Status >= 500 || p.Status == http.StatusUnauthorized) {
+		p.cause = err
+	}
 	return p
 }
 
@@ -195,6 +195,8 @@ func (p *Problem) write(w http.ResponseWriter) {
 // useProblems makes huma speak in Problems. Its hooks are variables of its package; they are set once, to the same
 // functions for every server.
 var useProblems = sync.OnceFunc(func() {
+	// Members are known by their exact names: encoding/json would take any case of them.
+	huma.ValidateStrictCasing = true
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 		p := fromHuma(status, message, errs)
 		if ctx != nil {
@@ -207,6 +209,9 @@ var useProblems = sync.OnceFunc(func() {
 	}
 })
 
+// mostErrors is how many wrong fields one problem names.
+const mostErrors = 20
+
 // fromHuma translates what huma says of a request. Its 422 is 400 here, and the values it quotes are left out: they may be
 // secrets.
 func fromHuma(status int, message string, errs []error) *Problem {
@@ -217,9 +222,9 @@ func fromHuma(status int, message string, errs []error) *Problem {
 	case status >= 400 && status < 500:
 		p = problem(http.StatusBadRequest, ReasonInvalid, "The request is not valid: "+message)
 	default:
-		return problem(http.StatusInternalServerError, ReasonInternal, message)
+		return problemOf(fmt.Errorf("%s: %w", message, errors.Join(errs...)))
 	}
-	for _, err := range errs {
+	for _, err := range errs[:min(len(errs), mostErrors)] {
 		var detailer huma.ErrorDetailer
 		if errors.As(err, &detailer) {
 			d := detailer.ErrorDetail()

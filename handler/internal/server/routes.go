@@ -1,6 +1,10 @@
 package server
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
 
 // The scopes of the routes.
 const (
@@ -43,7 +47,7 @@ func Routes() []Route {
 				errors: []int{http.StatusNotFound}, summary: "Buy a token with the authorisation code",
 			}, createPatientToken),
 			operation(http.MethodGet, "get-patient-jwt", kind{
-				errors: []int{http.StatusNotFound}, summary: "Buy a token with the authorisation code (deprecated: use POST)",
+				errors: []int{http.StatusNotFound}, deprecated: true, summary: "Buy a token with the authorisation code: use POST",
 			}, getPatientToken),
 		}},
 		{"/.well-known/jwks.json", []Operation{
@@ -84,4 +88,20 @@ func Routes() []Route {
 			}, browse),
 		}},
 	}
+}
+
+// Markdown is the route table as the README shows it. It ends in a newline.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("| route | scope | what |\n| --- | --- | --- |\n")
+	for _, route := range Routes() {
+		for _, o := range route.Operations {
+			scope := ""
+			if o.Scope != "" {
+				scope = "`" + o.Scope + "`"
+			}
+			fmt.Fprintf(&b, "| `%s %s` | %s | %s |\n", o.Method, route.Path, scope, o.Summary)
+		}
+	}
+	return b.String()
 }

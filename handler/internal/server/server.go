@@ -62,6 +62,8 @@ type Check struct {
 	Detail string `json:"detail,omitempty" doc:"What is missing, or how old what we have is."`
 	// Vital means that nothing can be served without it.
 	Vital bool `json:"-"`
+	// Cause is why it is not well, in words for the log: they may name hosts.
+	Cause error `json:"-"`
 }
 
 // Server holds what the routes need. Set every field before Handler is called, and none after.
@@ -110,6 +112,8 @@ func apiConfig(version string) huma.Config {
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil
 	config.RejectUnknownQueryParameters = true
+	// huma documents its own 422, which is 400 here.
+	config.OnAddOperation = []huma.AddOpFunc{func(_ *huma.OpenAPI, op *huma.Operation) { delete(op.Responses, "422") }}
 	config.Info.Description = "Activation and authentication: a subject is let in once, by an activation that works exactly once, " +
 		"and buys short-lived tokens from then on."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -157,9 +161,10 @@ func noRoute() *Problem { return problem(http.StatusNotFound, ReasonNoRoute, "Th
 func (s *Server) unmatched(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
-		for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut} {
-			probe := r.Clone(r.Context())
-			probe.Method = m
+		for _, m := range []string{
+			http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost, http.MethodPut,
+		} {
+			probe := &http.Request{Method: m, Host: r.Host, URL: r.URL}
 			if _, pattern := mux.Handler(probe); pattern != "/" {
 				allowed = append(allowed, m)
 			}

@@ -1,0 +1,107 @@
+package strictjson_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode"
+
+	"latchkey/handler/internal/strictjson"
+)
+
+var limits = strictjson.Limits{Depth: 8, Values: 20, Text: 1000}
+
+// threats.md H-06.
+func TestDIR5_ObjectRefusesWhatTwoReadersReadInTwoWays(t *testing.T) {
+	nested := func(n int) string { return `{"a":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}` }
+	for name, c := range map[string]struct{ text, path string }{
+		"nothing":                     {"", "body"},
+		"cut off":                     {`{"a":"b`, "body"},
+		"a name twice":                {`{"otp":"1","otp":"2"}`, "body.otp"},
+		"a name in two cases":         {`{"otp":"1","OTP":"2"}`, "body.OTP"},
+		"names that fold together":    {`{"kelvin":1,"\u212Aelvin":2}`, "body.\u212Aelvin"},
+		"a name escaped":              {`{"otp":"1","\u006ftp":"2"}`, "body.otp"},
+		"a name twice, deep":          {`{"a":[{"b":1,"B":1}]}`, "body.a.B"},
+		"9 deep":                      {nested(9), "body.a"},
+		"100,000 deep":                {strings.Repeat(`{"a":`, 100_000), "body"},
+		"a list of more than 20":      {`{"a":[` + strings.Repeat("1,", 20) + `1]}`, "body.a"},
+		"a long name":                 {`{"` + strings.Repeat("n", 129) + `":1}`, "body"},
+		"a long text":                 {`{"a":"` + strings.Repeat("n", 1001) + `"}`, "body.a"},
+		"not a number":                {`{"a":NaN}`, "body"},
+		"a number beyond float64":     {`{"a":1e999}`, "body.a"},
+		"a byte order mark":           {"\ufeff{}", "body"},
+		"invalid UTF-8":               {"{\"a\":\"\xff\"}", "body"},
+		"half a surrogate pair":       {`{"a":"\ud800"}`, "body.a"},
+		"half a pair in a name":       {`{"\ud800":1}`, "body"},
+		"something behind":            {`{} {}`, "body"},
+		"null":                        {`null`, "body"},
+		"a list":                      {`[{}]`, "body"},
+		"a string":                    {`"{}"`, "body"},
+		"a comma too many":            {`{"a":1,}`, "body"},
+		"a list closed as an object":  {`{"a":[}`, "body"},
+		"single quotes":               {`{'a':1}`, "body"},
+		"a comment":                   {`{/**/}`, "body"},
+		"a control character in text": {"{\"a\":\"\n\"}", "body"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := strictjson.Object([]byte(c.text), "body", limits)
+			var refused *strictjson.Error
+			if !errors.As(err, &refused) {
+				t.Fatalf("accepted: %v", err)
+			}
+			if refused.Path != c.path || refused.Problem == "" {
+				t.Errorf("%v, want it at %s", refused, c.path)
+			}
+		})
+	}
+}
+
+func TestObjectReads(t *testing.T) {
+	got, err := strictjson.Object([]byte(` {"a":"\u0000x","b":[1.50,true,null,{"a":{}}],"straße":"💡","n":12345678901234567890} `), "body", limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"a": "\x00x", "b": []any{json.Number("1.50"), true, nil, map[string]any{"a": map[string]any{}}},
+		"straße": "💡", "n": json.Number("12345678901234567890"),
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Whatever strings.EqualFold takes for one name, Fold does.
+func TestFoldCoversEveryLetter(t *testing.T) {
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			if a, b := strictjson.Fold("x"+string(r)), strictjson.Fold("x"+string(other)); a != b {
+				t.Fatalf("%U and %U fold to %q and %q", r, other, a, b)
+			}
+		}
+	}
+}
+
+// What is taken is JSON, and encoding/json reads the same from it.
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{`{"a":[1,{"b":null}]}`, `{"a":1,"A":2}`, `{"a":"\ud800"}`, `{"a":1,}`, `[}`, `{}{}`, "\ufeff{}"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := strictjson.Object(data, "body", limits)
+		if err != nil {
+			var refused *strictjson.Error
+			if !errors.As(err, &refused) {
+				t.Fatalf("%v is not an *Error", err)
+			}
+			return
+		}
+		d := json.NewDecoder(strings.NewReader(string(data)))
+		d.UseNumber()
+		var theirs map[string]any
+		if err := d.Decode(&theirs); err != nil || !reflect.DeepEqual(got, theirs) {
+			t.Fatalf("%q: %v, encoding/json has %v (%v)", data, got, theirs, err)
+		}
+	})
+}
