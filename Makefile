@@ -61,3 +61,20 @@ test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines
 bench: stage ## start-up time, memory, binary size, and the costs of refusals
 	go test -run '^$$' -bench . -benchtime 20x ./handler
 	go test -run '^$$' -bench . ./handler/internal/...
+
+# What make test does short, long. Set LATCHKEY_SEED to replay a failure.
+.PHONY: soak
+soak: stage $(AZURITE) ## the long proofs: 1,000 rounds of racers, 200 kills, 15,000 fault schedules, 10 minutes of histories
+	LATCHKEY_SCHEDULES=15000 go test -count=1 -timeout 1h -run Schedule ./handler/internal/activation
+	LATCHKEY_SOAK=10m go test -count=1 -timeout 2h ./handler/internal/history
+	LATCHKEY_ROUNDS=1000 go test -count=1 -timeout 3h -run Racers ./handler/internal/store
+	LATCHKEY_ROUNDS=1000 LATCHKEY_KILLS=200 LATCHKEY_SOAK=10m go test -count=1 -timeout 3h ./handler/e2e
+
+FUZZTIME ?= 1m
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@grep -rl --include=*_test.go '^func Fuzz' handler infra | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+		done; done

@@ -24,7 +24,7 @@ type ID struct {
 }
 
 // ErrName says that a subject's id has a form that is not allowed.
-var ErrName = errors.New("an id has 1 to 128 characters of A-Z a-z 0-9 . _ - and is neither . nor ..")
+var ErrName = errors.New("an id is neither . nor .. and has 1 to 128 characters of A-Z a-z 0-9 . _ -")
 
 var name = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
