@@ -47,7 +47,7 @@ $(AZURITE): infra/local/package-lock.json
 
 # Where goroutines meet: these run under the race detector.
 RACED := ./handler/internal/activation/... ./handler/internal/memstore/... ./handler/internal/store/... ./handler/internal/server/... \
-	./handler/internal/caller/... ./handler/internal/readiness/... ./infra/local/devhost/...
+	./handler/internal/caller/... ./handler/internal/readiness/... ./handler/internal/faults/... ./infra/local/devhost/...
 
 .PHONY: test
 test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines
@@ -67,7 +67,7 @@ bench: stage ## start-up time, memory, binary size, and the costs of refusals
 soak: stage $(AZURITE) ## the long proofs: 1,000 rounds of racers, 200 kills, 15,000 fault schedules, 10 minutes of histories
 	LATCHKEY_SCHEDULES=15000 go test -count=1 -timeout 1h -run Schedule ./handler/internal/activation
 	LATCHKEY_SOAK=10m go test -count=1 -timeout 2h ./handler/internal/history
-	LATCHKEY_ROUNDS=1000 go test -count=1 -timeout 3h -run Racers ./handler/internal/store
+	LATCHKEY_ROUNDS=1000 go test -count=1 -timeout 3h -run 'TestACT6_One|TestT03' ./handler/internal/store
 	LATCHKEY_ROUNDS=1000 LATCHKEY_KILLS=200 LATCHKEY_SOAK=10m go test -count=1 -timeout 3h ./handler/e2e
 
 FUZZTIME ?= 1m

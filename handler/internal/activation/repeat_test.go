@@ -29,7 +29,7 @@ var patient = subject.ID{Kind: subject.Patient, Name: "patient-1"}
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	ring, err := keyed.NewRing(secret.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))))
+	ring, err := keyed.NewRingWithCost(keyed.Cost{Memory: 8, Passes: 1, Lanes: 1}, secret.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,9 @@ import (
 
 // azurite is one Azurite of this test process: in memory, over TLS, with OAuth. The account "empty" has no tables.
 type azurite struct {
-	base   string // https://127.0.0.1:port
-	client *http.Client
+	base        string // https://127.0.0.1:port
+	client      *http.Client
+	certificate tls.Certificate // one for 127.0.0.1 that client trusts
 }
 
 var shared struct {
@@ -92,6 +93,10 @@ func launch() (azurite, func(), error) {
 	if err != nil {
 		return azurite{}, nil, err
 	}
+	certificate, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		return azurite{}, nil, err
+	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	// Azurite's --tablePort 0 does not say which port it got.
@@ -130,7 +135,7 @@ func launch() (azurite, func(), error) {
 			c.Close()
 			a := azurite{base: "https://" + address, client: &http.Client{Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 64,
-			}}}
+			}}, certificate: certificate}
 			return a, stop, a.createTables()
 		}
 		time.Sleep(100 * time.Millisecond)

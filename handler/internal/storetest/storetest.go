@@ -110,6 +110,8 @@ func Run(t *testing.T, start func(t *testing.T) Store) {
 		"a change is of one subject":                     (*suite).oneSubject,
 		"one of many first commits wins":                 (*suite).firstRace,
 		"one of many later commits wins":                 (*suite).laterRace,
+		"one of many wins whatever is lost":              (*suite).lossRace,
+		"an intent changes nothing":                      (*suite).announced,
 		"a record is found whatever became of the head":  (*suite).reopen,
 		"a code belongs to one activation":               (*suite).claim,
 		"a code ends once":                               (*suite).endCode,

@@ -5,7 +5,7 @@
 #   replay.sh [FOLDER]    FOLDER holds exchanges.jsonl, apps.json and replay.mjs;
 #                         default: host-transcripts in a neighbour of the repository
 #
-# SECTIONS (default a,b,c,d,e,f,g) and FIRST_PORT choose what is replayed where.
+# SECTIONS (default a,b,c,d,e,f,g,h,i,j) and FIRST_PORT choose what is replayed where.
 # Where there is none, and none is named, nothing is replayed, and that is said.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,7 +24,7 @@ if [ ! -f "$folder/replay.mjs" ]; then
 	echo "devhost: there is no replay.mjs in $folder" >&2
 	exit 2
 fi
-sections=${SECTIONS:-a,b,c,d,e,f,g}
+sections=${SECTIONS:-a,b,c,d,e,f,g,h,i,j}
 build=$repo/.build/replay
 out=$build/output.txt
 mkdir -p "$build"
@@ -62,7 +62,7 @@ const sum = f => Object.values(cells).reduce((n, c) => n + c[f], 0);
 console.log(`${'all'.padEnd(12)} passed ${String(sum('passed')).padStart(3)}  left out ${String(sum('left')).padStart(2)}  differ ${sum('differs')}`);
 for (const [r, n] of Object.entries(reasons)) console.log(`left out ${n}: ${r}`);
 for (const id of idle) console.log(`warning: ${id} is left out but passes`);
-for (const r of rules) if (!used.has(r) && sections === 'a,b,c,d,e,f,g') console.log(`warning: ${r.glob} in left-out.txt names no exchange`);
+for (const r of rules) if (!used.has(r) && sections === 'a,b,c,d,e,f,g,h,i,j') console.log(`warning: ${r.glob} in left-out.txt names no exchange`);
 if (wrong.length) {
   console.log('\n' + out.split(/^(?=FAIL )/m).filter(b => wrong.some(id => b.startsWith(`FAIL ${id} `))).join(''));
   process.exit(1);

@@ -71,6 +71,8 @@ type Stack struct {
 
 	Dir      string // data and certificates
 	CAFile   string // the authority that Storage, Identity and Vault are trusted by, PEM
+	CertFile string // its leaf for 127.0.0.1, for what a test puts between the app and a part, PEM
+	KeyFile  string // the leaf's key, PEM
 	Tables   string // URL of the table service with the account
 	VaultURL string
 	KeysURL  string // the tenant's v2 keys document
@@ -147,7 +149,7 @@ func (s *Stack) layOut(azurite azurite) error {
 	if err != nil {
 		return err
 	}
-	s.CAFile = tls.CA
+	s.CAFile, s.CertFile, s.KeyFile = tls.CA, tls.Cert, tls.Key
 	if s.client, err = trusting(tls.CA); err != nil {
 		return err
 	}

@@ -1,0 +1,301 @@
+// Package rowcheck looks at all rows at once, while nobody writes, and says what cannot be: a change without its record, a
+// record without its intent or its change, an attempt that was lost, a credential too many or too few, a secret in clear. It
+// owns the invariants that hold between rows (model.md sections 1 and 6). It refuses to share code with what writes the rows:
+// it reads the documented format (package store) anew, so that one mistake cannot hide another.
+package rowcheck
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Row is a row as the Table service sends it, without metadata.
+type Row map[string]any
+
+func (r Row) text(column string) string { s, _ := r[column].(string); return s }
+
+// name is how a violation names a row: by its keys. They hold patients' ids in base32: who may read the rows may read this.
+func (r Row) name() string { return r.text("PartitionKey") + " " + r.text("RowKey") }
+
+// Tables are all rows there are.
+type Tables struct{ Subjects, Codes, Journal []Row }
+
+func (t Tables) all() map[string][]Row {
+	return map[string][]Row{"subjects": t.Subjects, "codes": t.Codes, "journal": t.Journal}
+}
+
+// Options are the settings under which the rows were written, and what must not be in them.
+type Options struct {
+	// MaxAttempts is how many wrong OTPs an activation bears, MaxCredentials how many credentials a subject has at most.
+	MaxAttempts, MaxCredentials int
+	// Secrets are codes, OTPs and tokens that were given away.
+	Secrets []string
+}
+
+// Rule is an invariant. A violation of it says where.
+type Rule string
+
+// The rules.
+const (
+	Readable    Rule = "every row can be read"
+	Numbered    Rule = "every change has one record, numbered from 1 to the head's n without gaps"
+	Announced   Rule = "every record has the intent that it names"
+	Possible    Rule = "every record follows from those before it"
+	Visible     Rule = "every record's change is in the rows, and no other"
+	Attempts    Rule = "every wrong OTP is counted"
+	Credentials Rule = "every redeemed activation has its credential, unless a later one replaced it"
+	Paired      Rule = "the head's list, cred~ and sid~ agree"
+	Indexed     Rule = "a pending activation has a live index row"
+	InClear     Rule = "no secret is stored in clear"
+)
+
+// Violation is a rule that does not hold, and where.
+type Violation struct {
+	Rule   Rule
+	Row    string // table, PartitionKey and RowKey
+	Detail string
+}
+
+func (v Violation) String() string { return fmt.Sprintf("%s: %s: %s", v.Row, v.Rule, v.Detail) }
+
+// Check returns every violation, ordered by row. Intents without a record are none (the change was never made), nor are index
+// rows without an activation.
+func Check(t Tables, o Options) []Violation {
+	c := &checker{options: o, intents: map[string]Row{}, index: map[string][]Row{}}
+	c.clear(t)
+	for _, r := range t.Journal {
+		c.intents[r.name()] = r
+	}
+	for _, r := range t.Codes {
+		key := r.text("subject") + " " + r.text("activation")
+		c.index[key] = append(c.index[key], r)
+	}
+	partitions := map[string][]Row{}
+	for _, r := range t.Subjects {
+		partitions[r.text("PartitionKey")] = append(partitions[r.text("PartitionKey")], r)
+	}
+	for _, rows := range partitions {
+		if s := c.read(rows); s != nil {
+			c.records(s)
+			c.changes(s)
+			c.pairs(s)
+		}
+	}
+	slices.SortFunc(c.found, func(a, b Violation) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Rule, b.Rule)) })
+	return c.found
+}
+
+type checker struct {
+	options Options
+	intents map[string]Row   // by name
+	index   map[string][]Row // by subject and activation
+	found   []Violation
+}
+
+func (c *checker) violates(rule Rule, row, detail string, a ...any) {
+	c.found = append(c.found, Violation{rule, row, fmt.Sprintf(detail, a...)})
+}
+
+// clear looks for secrets, whatever their case, in keys and columns.
+func (c *checker) clear(t Tables) {
+	for table, rows := range t.all() {
+		for _, r := range rows {
+			b, err := json.Marshal(r)
+			if err != nil {
+				c.violates(Readable, table+" "+r.name(), "%v", err)
+			}
+			text := strings.ToUpper(string(b))
+			for i, secret := range c.options.Secrets {
+				if secret != "" && strings.Contains(text, strings.ToUpper(secret)) {
+					c.violates(InClear, table+" "+r.name(), "secret number %d", i)
+				}
+			}
+		}
+	}
+}
+
+// subject is one partition, read.
+type subject struct {
+	partition   string
+	head        head
+	activations map[string]Row // by uuid
+	credentials map[string]string
+	sessions    map[string]string // key by sid
+	records     []record
+}
+
+func (s *subject) row(key string) string { return "subjects " + s.partition + " " + key }
+
+type head struct {
+	N       int64
+	Pending *pending
+	Creds   []credential
+}
+
+type pending struct {
+	Activation string `json:"act"`
+	Attempts   int    `json:"attempts"`
+}
+
+type credential struct{ Sid, Key string }
+
+type record struct {
+	key                                         string
+	n                                           int64
+	id, action, outcome, reason, activation, at string
+	announced                                   time.Time
+}
+
+const stamp = "2006-01-02T15:04:05.000Z"
+
+// read takes a partition apart; nil if it has no head that can be read.
+func (c *checker) read(rows []Row) *subject {
+	s := &subject{
+		partition:   rows[0].text("PartitionKey"),
+		activations: map[string]Row{}, credentials: map[string]string{}, sessions: map[string]string{},
+	}
+	headless := true
+	for _, r := range rows {
+		key := r.text("RowKey")
+		kind, rest, _ := strings.Cut(key, "~")
+		var err error
+		switch kind {
+		case "head":
+			headless = false
+			s.head, err = readHead(r)
+		case "act":
+			s.activations[rest[strings.LastIndexByte(rest, '~')+1:]] = r
+		case "cred":
+			s.credentials[rest] = r.text("sid")
+		case "sid":
+			s.sessions[rest] = strings.TrimPrefix(r.text("key"), "cred~")
+		case "aud":
+			var a record
+			if a, err = readRecord(r); err == nil {
+				s.records = append(s.records, a)
+			}
+		case "jti":
+		default:
+			err = fmt.Errorf("a row of no known kind")
+		}
+		if err != nil {
+			c.violates(Readable, s.row(key), "%v", err)
+		}
+	}
+	if headless {
+		c.violates(Visible, s.row("head"), "there are %d rows and no head", len(rows))
+		return nil
+	}
+	slices.SortFunc(s.records, func(a, b record) int { return cmp.Compare(a.n, b.n) })
+	return s
+}
+
+func readHead(r Row) (h head, err error) {
+	if h.N, err = strconv.ParseInt(r.text("n"), 10, 64); err != nil {
+		return h, err
+	}
+	if text := r.text("pending"); text != "" {
+		h.Pending = &pending{}
+		if err = json.Unmarshal([]byte(text), h.Pending); err != nil {
+			return h, err
+		}
+	}
+	return h, json.Unmarshal([]byte(r.text("creds")), &h.Creds)
+}
+
+func readRecord(r Row) (a record, err error) {
+	a = record{
+		key: r.text("RowKey"), id: r.text("id"), action: r.text("action"), outcome: r.text("outcome"),
+		reason: r.text("reason"), activation: r.text("activation"), at: r.text("at"),
+	}
+	if a.n, err = strconv.ParseInt(r.text("n"), 10, 64); err != nil {
+		return a, err
+	}
+	a.announced, err = time.Parse(stamp, r.text("announced"))
+	return a, err
+}
+
+// records holds them to their numbers and intents.
+func (c *checker) records(s *subject) {
+	for i, a := range s.records {
+		if a.n != int64(i+1) {
+			c.violates(Numbered, s.row(a.key), "it is the %d. by its number, which is %d", i+1, a.n)
+		}
+		h := fnv.New32a()
+		h.Write([]byte(a.id))
+		name := fmt.Sprintf("%s~%02d %s~%s", a.announced.Format("200601021504"), h.Sum32()%16, a.announced.Format("20060102150405.000"), a.id)
+		switch intent, exists := c.intents[name]; {
+		case !exists:
+			c.violates(Announced, s.row(a.key), "there is no row %s in the journal", name)
+		case intent.text("subject") != s.partition || intent.text("record") != a.key:
+			c.violates(Announced, s.row(a.key), "the intent %s is of %s %s", name, intent.text("subject"), intent.text("record"))
+		}
+	}
+	if int64(len(s.records)) != s.head.N {
+		c.violates(Numbered, s.row("head"), "n is %d, and there are %d records", s.head.N, len(s.records))
+	}
+}
+
+// changes goes through the records and compares what they make of the subject with what its rows say.
+func (c *checker) changes(s *subject) {
+	is := c.follow(s)
+	var pendingIs string
+	if s.head.Pending != nil {
+		pendingIs = s.head.Pending.Activation
+		if counted := s.head.Pending.Attempts; pendingIs == is.pending && counted != is.attempts {
+			c.violates(Attempts, s.row("head"), "%d are counted, %d are recorded", counted, is.attempts)
+		}
+	}
+	if pendingIs != is.pending {
+		c.violates(Visible, s.row("head"), "pending is %q, and %q by its records", pendingIs, is.pending)
+	}
+	for id, want := range is.activations {
+		row, exists := s.activations[id]
+		if !exists {
+			c.violates(Visible, s.row("act~"), "there is no row of %s", id)
+			continue
+		}
+		got := end{row.text("status"), row.text("ended"), row.text("redeemed")}
+		if got != want {
+			c.violates(Visible, s.row(row.text("RowKey")), "it is %+v, and %+v by its records", got, want)
+		}
+	}
+	for id, row := range s.activations {
+		if _, exists := is.activations[id]; !exists {
+			c.violates(Visible, s.row(row.text("RowKey")), "no record created it")
+		}
+	}
+	if want := min(is.let, c.options.MaxCredentials); len(s.head.Creds) != want {
+		c.violates(Credentials, s.row("head"), "%d are live, and %d by its records", len(s.head.Creds), want)
+	}
+	if is.pending != "" && is.attempts < c.options.MaxAttempts {
+		live := func(r Row) bool { return r.text("ended") == "" }
+		if !slices.ContainsFunc(c.index[s.partition+" "+is.pending], live) {
+			c.violates(Indexed, s.row("head"), "%s is pending and cannot be found", is.pending)
+		}
+	}
+}
+
+// pairs compares the three places that a credential is in.
+func (c *checker) pairs(s *subject) {
+	listed := map[string]string{}
+	for _, l := range s.head.Creds {
+		listed[l.Key] = l.Sid
+	}
+	bySession := map[string]string{}
+	for sid, key := range s.sessions {
+		bySession[key] = sid
+	}
+	for what, of := range map[string]map[string]string{"cred~": s.credentials, "sid~": bySession} {
+		if !maps.Equal(listed, of) || len(listed) != len(s.head.Creds) || len(bySession) != len(s.sessions) {
+			c.violates(Paired, s.row(what), "the head lists %d, there are %d", len(s.head.Creds), len(of))
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/faults"
+	"latchkey/handler/internal/keyed"
+	"latchkey/handler/internal/storetest"
+)
+
+// callsDocument is the table that this file asserts.
+const callsDocument = "../../doc/storage-calls.md"
+
+// cost is what an operation asks of storage: trips one after the other, and calls in all.
+type cost struct{ sequence, calls int64 }
+
+var documented = regexp.MustCompile(`(?m)^\| ([^|]+?) \| (\+?\d+) \| (\+?\d+) \|`)
+
+func documentedCosts(t *testing.T) map[string]cost {
+	t.Helper()
+	text, err := os.ReadFile(callsDocument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := map[string]cost{}
+	for _, m := range documented.FindAllStringSubmatch(string(text), -1) {
+		sequence, err1 := strconv.ParseInt(m[2], 10, 64)
+		calls, err2 := strconv.ParseInt(m[3], 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		if _, twice := table[m[1]]; twice {
+			t.Errorf("%q is documented twice", m[1])
+		}
+		table[m[1]] = cost{sequence, calls}
+	}
+	if len(table) < 10 {
+		t.Errorf("only %d rows were found in %s", len(table), callsDocument)
+	}
+	return table
+}
+
+// measured runs an operation and counts what it asks of storage.
+func measured(do func(ctx context.Context)) cost {
+	ctx, trips := Count(context.Background())
+	do(ctx)
+	return cost{trips.Sequence(), trips.Calls()}
+}
+
+// overtaken is a store in which somebody else's change comes before the first commit.
+type overtaken struct {
+	activation.Store
+	by func()
+}
+
+func (s *overtaken) Commit(ctx context.Context, change activation.Change) error {
+	if by := s.by; by != nil {
+		s.by = nil
+		by()
+	}
+	return s.Store.Commit(ctx, change)
+}
+
+// TestStorageCallsAreThoseDocumented measures what every operation costs, on Azurite and through the real store, and compares it
+// with the table of the documents. model.md section 1 says what it should be.
+func TestStorageCallsAreThoseDocumented(t *testing.T) {
+	p := newPromise(t)
+	s, _ := p.instance(t, faults.None)
+	of := p.patient(t)
+	const key = "a-key-of-22-characters"
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	refused := func(err error, why audit.Reason) {
+		t.Helper()
+		var refusal *activation.Refusal
+		if !errors.As(err, &refusal) || refusal.Reason != why {
+			t.Errorf("got %v, want a refusal because %s", err, why)
+		}
+	}
+	var made activation.Created
+	create := func(ctx context.Context, key string) {
+		t.Helper()
+		var err error
+		made, err = s.Create(ctx, clinic, of, key)
+		ok(err)
+		p.given(made.Locator, made.OTP)
+	}
+	redeem := func(ctx context.Context, s *activation.Service, otp, key string) (activation.Redeemed, error) {
+		return s.Redeem(ctx, audit.Origin{}, activation.Try{Locator: made.Locator, OTP: otp, Key: key})
+	}
+	wrong := func() string {
+		if made.OTP == "222222" {
+			return "333333"
+		}
+		return "222222"
+	}
+	var won activation.Redeemed
+	win := func(ctx context.Context, s *activation.Service, key string) {
+		t.Helper()
+		var err error
+		won, err = redeem(ctx, s, made.OTP, key)
+		ok(err)
+		p.given(won.AuthorisationCode)
+	}
+	authorise := func(ctx context.Context, code string) (activation.Grant, error) {
+		return s.Authorise(ctx, audit.Origin{}, of, code)
+	}
+
+	got := map[string]cost{}
+	got["create"] = measured(func(ctx context.Context) { create(ctx, "") })
+	got["create, replacing a pending one"] = measured(func(ctx context.Context) { create(ctx, key) })
+	got["create again under its key"] = measured(func(ctx context.Context) { create(ctx, key) })
+	got["redeem, a wrong OTP"] = measured(func(ctx context.Context) {
+		_, err := redeem(ctx, s, wrong(), "")
+		refused(err, audit.ReasonWrongOTP)
+	})
+	got["redeem"] = measured(func(ctx context.Context) { win(ctx, s, key) })
+	got["redeem again under its key"] = measured(func(ctx context.Context) { win(ctx, s, key) })
+	got["redeem a dead code, the first time"] = measured(func(ctx context.Context) {
+		_, err := redeem(ctx, s, made.OTP, "")
+		refused(err, audit.ReasonUsed)
+	})
+	got["redeem a dead code, later"] = measured(func(ctx context.Context) {
+		_, err := redeem(ctx, s, made.OTP, "")
+		refused(err, audit.ReasonUsed)
+	})
+	got["redeem a dead code, later, under a key"] = measured(func(ctx context.Context) {
+		_, err := redeem(ctx, s, made.OTP, "another-key-of-22-char")
+		refused(err, audit.ReasonUsed)
+	})
+	got["redeem again under its key, after a stranger's try"] = measured(func(ctx context.Context) { win(ctx, s, key) })
+	got["redeem an unknown code"] = measured(func(ctx context.Context) {
+		_, err := s.Redeem(ctx, audit.Origin{}, activation.Try{Locator: "2222222222", OTP: "222222"})
+		refused(err, audit.ReasonUnknownCode)
+	})
+	var grant activation.Grant
+	got["refresh"] = measured(func(ctx context.Context) {
+		var err error
+		grant, err = authorise(ctx, won.AuthorisationCode)
+		ok(err)
+	})
+	got["refresh, refused"] = measured(func(ctx context.Context) {
+		_, err := authorise(ctx, won.AuthorisationCode+"2")
+		refused(err, audit.ReasonNoCredential)
+	})
+	store := p.store(t, account, p.client)
+	got["check of our own token"] = measured(func(ctx context.Context) {
+		if live, err := store.Session(ctx, of, grant.Session, storetest.Random()); err != nil || !live {
+			t.Errorf("live %v, %v", live, err)
+		}
+	})
+	got["list, up to 100 activations"] = measured(func(ctx context.Context) {
+		all, _, err := s.List(ctx, of, "", uuid.Nil, 50)
+		ok(err)
+		if len(all) != 2 {
+			t.Errorf("%d activations", len(all))
+		}
+	})
+	got["note that a credential was used"] = measured(func(ctx context.Context) {
+		key, err := store.Credential(context.Background(), of, p.keys.Credential(of, won.AuthorisationCode))
+		ok(err)
+		ok(store.Touch(ctx, of, key.Key, grant.At))
+	})
+	create(t.Context(), "")
+	got["revoke"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, of, made.ID)) })
+	got["revoke again"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, of, made.ID)) })
+
+	create(t.Context(), "")
+	for range 9 {
+		_, err := redeem(t.Context(), s, wrong(), "")
+		refused(err, audit.ReasonWrongOTP)
+	}
+	got["redeem, the tenth wrong OTP"] = measured(func(ctx context.Context) {
+		_, err := redeem(ctx, s, wrong(), "")
+		refused(err, audit.ReasonWrongOTP)
+	})
+
+	// Somebody else's miss is committed between the look at the head and the own commit.
+	create(t.Context(), "")
+	racer := &overtaken{Store: store, by: func() {
+		_, err := redeem(t.Context(), s, wrong(), "")
+		refused(err, audit.ReasonWrongOTP)
+	}}
+	loser := p.service(racer)
+	lost := measured(func(ctx context.Context) { win(ctx, loser, "") })
+	got["each lost race"] = cost{lost.sequence - got["redeem"].sequence, lost.calls - got["redeem"].calls}
+
+	want := documentedCosts(t)
+	for what, c := range got {
+		if w, found := want[what]; !found {
+			t.Errorf("not documented: | %s | %d | %d |", what, c.sequence, c.calls)
+		} else if w != c {
+			t.Errorf("%s: %d trips and %d calls, the document says %d and %d", what, c.sequence, c.calls, w.sequence, w.calls)
+		}
+	}
+	for what := range want {
+		if _, found := got[what]; !found {
+			t.Errorf("documented and not measured: %s", what)
+		}
+	}
+	// What issue after issue relies on (model.md section 1).
+	for what, sequence := range map[string]int64{"create": 2, "redeem": 3, "refresh": 1, "each lost race": 2} {
+		if got[what].sequence != sequence {
+			t.Errorf("%s takes %d trips in sequence, want %d", what, got[what].sequence, sequence)
+		}
+	}
+}
+
+// TestEveryPepperAddsACall: a locator and an authorisation code are looked up under each version at once.
+func TestEveryPepperAddsACall(t *testing.T) {
+	store := start(t).store(t, account, start(t).client)
+	keys := []keyed.Hash{storetest.Hash(), storetest.Hash(), storetest.Hash()}
+	for what, do := range map[string]func(context.Context) error{
+		"a code": func(ctx context.Context) error { _, err := store.Code(ctx, keys); return err },
+		"a credential": func(ctx context.Context) error {
+			_, err := store.Credential(ctx, storetest.Patient(), keys)
+			return err
+		},
+	} {
+		c := measured(func(ctx context.Context) {
+			if err := do(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		if want := (cost{1, int64(len(keys))}); c != want {
+			t.Errorf("%s: %s, want %s", what, fmt.Sprint(c), fmt.Sprint(want))
+		}
+	}
+}
+
+// service is an instance of the domain on a store.
+func (p *promise) service(store activation.Store) *activation.Service {
+	settings := activation.Policy{
+		Keys: p.keys, Site: "OXF", OTPLength: 6, CodeLength: 32, SaltLength: 16, MaxAttempts: 10, ExpiryDays: 5,
+		Zone: time.UTC, MaxPerPatient: 1,
+	}
+	wait := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+	return activation.New(store, func() activation.Policy { return settings }, activation.Clock{Now: time.Now, Wait: wait},
+		rand.Reader, func(func(context.Context)) {})
+}
