@@ -47,7 +47,7 @@ $(AZURITE): infra/local/package-lock.json
 
 # Where goroutines meet: these run under the race detector.
 RACED := ./handler/internal/activation/... ./handler/internal/memstore/... ./handler/internal/store/... ./handler/internal/server/... \
-	./handler/internal/caller/... ./handler/internal/readiness/... ./handler/internal/faults/... ./infra/local/devhost/...
+	./handler/internal/caller/... ./handler/internal/readiness/... ./handler/internal/faults/... ./handler/internal/history/... ./infra/local/devhost/...
 
 .PHONY: test
 test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines

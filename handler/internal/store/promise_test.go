@@ -296,7 +296,8 @@ func (p *promise) races(t *testing.T, racers int) {
 		hits += len(network.Hits())
 	}
 	t.Logf("%d rounds, %d replies of storage lost, racers asked again %d times", rounds, hits, askedAgain.Load())
-	if hits == 0 || askedAgain.Load() == 0 {
+	// One right racer a round may have had all its answers, by chance.
+	if hits == 0 || racers > wrongs+1 && askedAgain.Load() == 0 {
 		t.Error("nothing was lost")
 	}
 }
