@@ -154,7 +154,7 @@ func guess(made activation.Created) activation.Try {
 func (l *lab) refused(what activation.Try, why audit.Reason) {
 	l.Helper()
 	won, err := l.Redeem(l.Context(), phone, what)
-	if won != (activation.Redeemed{}) {
+	if won.AuthorisationCode != "" {
 		l.Errorf("a refusal comes with %+v", won)
 	}
 	wantRefusal(l.T, err, why)

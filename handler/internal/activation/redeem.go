@@ -14,9 +14,9 @@ import (
 // Try is what someone offers to be let in. Locator and OTP are canonical; Key is the Idempotency-Key, or "".
 type Try struct{ Locator, OTP, Key string }
 
-// Redeemed is what the winner gets, once.
+// Redeemed is what the winner gets, once. With a refusal of a code that exists it says whose code that is, for the log alone.
 type Redeemed struct {
-	AuthorisationCode string
+	AuthorisationCode string // "" with a refusal
 	Subject           subject.ID
 	Activation        UUID
 }
@@ -35,38 +35,39 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	if code == nil {
 		return Redeemed{}, refuse(audit.ReasonUnknownCode)
 	}
+	whose := Redeemed{Subject: code.Subject, Activation: code.Activation}
 	dead := code.dead(s.clock.Now())
 	if dead != "" && try.Key == "" {
-		return Redeemed{}, refuse(dead)
+		return whose, refuse(dead)
 	}
 	release, err := s.turns.take(ctx, code.Activation)
 	if err != nil {
-		return Redeemed{}, err
+		return whose, err
 	}
 	defer release()
 
 	record, err := s.record(from, audit.RedeemActivation, code.Subject)
 	if err != nil {
-		return Redeemed{}, err
+		return whose, err
 	}
 	record.Activation = code.Activation.String()
 	if dead != "" {
 		// For a code that leads nowhere nothing is written but a repeat's commit: look before the intent.
 		head, _, err := s.store.Reopen(ctx, record)
 		if err != nil {
-			return Redeemed{}, unavailable(err)
+			return whose, unavailable(err)
 		}
 		if head.redemption(p, code.Activation, try.Key, record.Time) < 0 {
-			return Redeemed{}, refuse(dead)
+			return whose, refuse(dead)
 		}
 	}
 	won, err := s.credential(p, code, try, record.Time)
 	if err != nil {
-		return Redeemed{}, err
+		return whose, err
 	}
 	opened, err := s.store.Open(ctx, Opening{Record: record})
 	if err != nil {
-		return Redeemed{}, unavailable(err)
+		return whose, unavailable(err)
 	}
 
 	checked := map[string]bool{} // by stored hash: a lost race does not hash again
@@ -105,16 +106,17 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	var refusal *Refusal
 	switch {
 	case err == nil && told != "":
-		return Redeemed{AuthorisationCode: told, Subject: code.Subject, Activation: code.Activation}, nil
+		whose.AuthorisationCode = told
+		return whose, nil
 	case err == nil:
 		if last {
 			s.bury(ctx, *code, audit.ReasonLocked)
 		}
-		return Redeemed{}, refuse(audit.ReasonWrongOTP)
+		return whose, refuse(audit.ReasonWrongOTP)
 	case errors.As(err, &refusal):
-		return Redeemed{}, refuse(s.bury(ctx, *code, refusal.Reason))
+		return whose, refuse(s.bury(ctx, *code, refusal.Reason))
 	}
-	return Redeemed{}, fmt.Errorf("redeeming an activation: %w", err)
+	return whose, fmt.Errorf("redeeming an activation: %w", err)
 }
 
 // dead says why an index row leads nowhere at now, "" if it may lead somewhere.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 
 	"latchkey/handler/internal/settings"
 )
@@ -34,7 +35,8 @@ type painted struct {
 }
 
 func (p painted) Write(line []byte) (int, error) {
-	if _, err := io.WriteString(p.w, p.colour+string(line)+"\x1b[0m"); err != nil {
+	// The colour ends within the line: a reader of lines must not find it at the start of the next one.
+	if _, err := io.WriteString(p.w, p.colour+strings.TrimSuffix(string(line), "\n")+"\x1b[0m\n"); err != nil {
 		return 0, err
 	}
 	return len(line), nil

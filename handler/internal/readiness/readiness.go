@@ -25,6 +25,12 @@ const (
 	mostSkew = 30 * time.Second
 )
 
+// The names of the checks that log their changes themselves.
+const (
+	settingsCheck = "settings"
+	keysCheck     = "issuer-keys"
+)
+
 // Probes are what is looked at once the settings are known.
 type Probes struct {
 	// Storage makes one cheap read and answers with storage's own time.
@@ -99,15 +105,15 @@ func (m *Monitor) Checks(ctx context.Context) []server.Check {
 }
 
 func (m *Monitor) look(ctx context.Context) []server.Check {
-	checks := []server.Check{{Name: "settings", Vital: true, OK: m.settings.Ready, Detail: missing(m.settings)}}
+	checks := []server.Check{{Name: settingsCheck, Vital: true, OK: m.settings.Ready, Detail: missing(m.settings)}}
 	if m.probes == nil {
 		return checks
 	}
 	before := m.now()
 	theirs, err := m.probes.Storage(ctx)
-	storage := server.Check{Name: "storage", Vital: true, OK: err == nil}
+	storage := server.Check{Name: "storage", Vital: true, OK: err == nil, Cause: err}
 	if err != nil {
-		storage.Detail = err.Error()
+		storage.Detail = "cannot be read; the log says why"
 	}
 	checks = append(checks, storage)
 	if err == nil {
@@ -119,7 +125,7 @@ func (m *Monitor) look(ctx context.Context) []server.Check {
 		checks = append(checks, clock)
 	}
 	age, known := m.probes.IssuerKeys()
-	keys := server.Check{Name: "issuer-keys", OK: known, Detail: "none could be fetched: callers' tokens cannot be checked"}
+	keys := server.Check{Name: keysCheck, OK: known, Detail: "none could be fetched: callers' tokens cannot be checked"}
 	if known {
 		keys.Detail = fmt.Sprintf("fetched %s ago", age.Round(time.Second))
 	}
@@ -142,17 +148,17 @@ func missing(s settings.State) string {
 	return "not read yet"
 }
 
-// tell logs what changed for better or worse. The settings log themselves.
+// tell logs what changed for better or worse. The settings and the issuer's keys (caller.Keys) log themselves: one line a change.
 func (m *Monitor) tell() {
 	for _, c := range m.checks {
-		if c.Name == "settings" || c.OK != m.down[c.Name] {
+		if c.Name == settingsCheck || c.Name == keysCheck || c.OK != m.down[c.Name] {
 			continue
 		}
 		m.down[c.Name] = !c.OK
 		if c.OK {
 			m.log.Info("well again", "check", c.Name)
 		} else {
-			m.log.Error("not well", "check", c.Name, "detail", c.Detail)
+			m.log.Error("not well", "check", c.Name, "detail", c.Detail, "cause", c.Cause)
 		}
 	}
 }

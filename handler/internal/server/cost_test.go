@@ -47,6 +47,7 @@ func strangers() []stranger {
 		{"many queries", 400, func(t testing.TB) *http.Request {
 			return request(t, redeemLine+"?"+strings.TrimPrefix(strings.Repeat("&a=1", 2000), "&"), "{}")
 		}},
+		{"many unknown queries", 400, func(t testing.TB) *http.Request { return request(t, "GET /running?"+manyQueries(2000), "") }},
 		{"many headers", 404, func(t testing.TB) *http.Request {
 			var headers []string
 			for i := range 900 {
@@ -58,6 +59,14 @@ func strangers() []stranger {
 			return request(t, "POST "+patientPath+"/jwt", "", "x-authorisation-code: "+strings.Repeat("A", 256))
 		}},
 	}
+}
+
+func manyQueries(n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, "&q%d=1", i)
+	}
+	return s.String()[1:]
 }
 
 // ABU-4: no unauthenticated request costs more than a megabyte before its code was found to exist. What is measured is all that

@@ -75,7 +75,7 @@ func TestOPS4_OneEventARequest(t *testing.T) {
 
 	w = b.ask(t, redeemLine, fmt.Sprintf(`{"activation_code":%q,"otp":%q}`, made.ActivationCode, wrongOTP(made.OTP)))
 	want("wrong OTP", w, "INFO", map[string]any{"status": 404.0, "action": "activation.redeem", "outcome": "denied", "why": "wrong_otp",
-		"actor": "anonymous", "reason": "activation_refused", "subject": "?", "activation": "?"})
+		"actor": "anonymous", "reason": "activation_refused", "subject": ref, "activation": activationID})
 
 	w = b.ask(t, redeemLine, fmt.Sprintf(`{"code":%q}`, made.Code))
 	let := read[struct {
@@ -88,7 +88,7 @@ func TestOPS4_OneEventARequest(t *testing.T) {
 
 	w = b.ask(t, "POST /dhos/v1/activation/"+made.ActivationCode, fmt.Sprintf(`{"otp":%q}`, made.OTP))
 	want("used", w, "INFO", map[string]any{"status": 404.0, "action": "activation.redeem", "outcome": "denied", "why": "used",
-		"actor": "anonymous", "reason": "activation_refused", "subject": "?", "activation": "?"})
+		"actor": "anonymous", "reason": "activation_refused", "subject": ref, "activation": activationID})
 
 	w = b.ask(t, "DELETE "+patientPath+"/activation/"+activationID, "", writer)
 	want("revoke", w, "INFO", map[string]any{"status": 409.0, "action": "activation.revoke", "outcome": "denied", "why": "not_pending",

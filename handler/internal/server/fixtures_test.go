@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -276,9 +275,6 @@ func read[T any](t testing.TB, w *httptest.ResponseRecorder, status int) (out T)
 	}
 	return out
 }
-
-// keysOf gives the names of a map, sorted.
-func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // wrongOTP is an OTP of the right form that is not this one.
 func wrongOTP(otp string) string {

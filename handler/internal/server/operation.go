@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -174,9 +175,15 @@ func plainHeaders(h http.Header) error {
 	return nil
 }
 
+// mostParameters is how many a query may have: what is unknown is refused one by one, and that costs.
+const mostParameters = 64
+
 // plainQuery refuses a query that forwarding would change (host-contract.md 3.2): it joins repeated keys with commas, and
 // makes k= of k.
 func plainQuery(raw string) error {
+	if strings.Count(raw, "&") >= mostParameters {
+		return invalid("query", fmt.Sprintf("has more than %d parameters", mostParameters))
+	}
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		return invalid("query", "cannot be read")

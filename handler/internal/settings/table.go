@@ -152,7 +152,7 @@ func fields() []field {
 		{Entry{Key: "Docs:Page", Default: "false", Change: Restart,
 			Doc: "Whether /ui/ shows the browsable API page; not meant for production (OPS-2)."},
 			flag(func(s *Settings) *bool { return &s.Docs.Page })},
-		{Entry{Key: "Log:Level", Aliases: []string{"LOG_LEVEL"}, Default: "info", Change: Live, Early: true,
+		{Entry{Key: "Log:Level", Aliases: []string{"LOG_LEVEL"}, Default: "info", Change: Restart, Early: true,
 			Doc: "The least severe events that are logged."},
 			logLevel()},
 		{Entry{Key: "Log:Format", Aliases: []string{"LOG_FORMAT"}, Default: string(LogJSON), Change: Restart, Early: true,
