@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -172,7 +174,7 @@ func (l *load) start(t *testing.T, clients int) (stop func() map[string]string) 
 			for ctx.Err() == nil {
 				next, err := l.round(t.Context(), patient, code)
 				if err != nil {
-					t.Errorf("%s: %v", patient, err)
+					t.Errorf("%s: %v\nwhat the handlers say of it, of the last minute:\n%s", patient, err, strings.Join(l.linesLike(err.Error()), "\n"))
 					return
 				}
 				code = next
@@ -199,8 +201,10 @@ func (l *load) round(ctx context.Context, patient, before string) (code string, 
 	if err := l.ask(ctx, create, http.StatusOK, &c); err != nil {
 		return "", fmt.Errorf("creating: %w", err)
 	}
-	if err := l.ask(ctx, redeeming(c.wrong()), http.StatusNotFound, nil); err != nil {
-		return "", fmt.Errorf("missing: %w", err)
+	// Once, whatever becomes of it: a miss is counted before it is answered, and ten that nobody answered would lock the activation.
+	if got, err := l.hosts[rand.IntN(len(l.hosts))].try(ctx, redeeming(c.wrong())); err == nil && got.status < http.StatusInternalServerError &&
+		got.status != http.StatusNotFound {
+		return "", fmt.Errorf("missing: status %d", got.status)
 	}
 	redeem := redeeming(c.parts())
 	redeem.header = http.Header{"Idempotency-Key": {randomHex(16)}}
@@ -244,6 +248,29 @@ func (l *load) ask(ctx context.Context, r request, status int, into any) error {
 		l.again.Add(1)
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// linesLike finds the handlers' lines about the subject of the problem whose text is told: they hold no secret.
+func (l *load) linesLike(told string) []string {
+	_, instance, _ := strings.Cut(told, `"instance":"urn:latchkey:`)
+	instance, _, _ = strings.Cut(instance, `"`)
+	if instance == "" {
+		return nil
+	}
+	var lines []string
+	for _, h := range l.hosts {
+		lines = append(lines, strings.Split(h.out.String(), "\n")...)
+	}
+	at := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, instance) })
+	if at < 0 {
+		return nil
+	}
+	e, _ := parse(lines[at])
+	lines = slices.DeleteFunc(lines, func(line string) bool {
+		return !strings.Contains(line, instance) && (e.Subject == "" || !strings.Contains(line, e.Subject))
+	})
+	slices.Sort(lines)
+	return lines[max(0, len(lines)-40):]
 }
 
 func (l *load) note(secrets ...string) {
