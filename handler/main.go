@@ -45,6 +45,7 @@ func main() {
 const (
 	headerTime = 5 * time.Second
 	readTime   = 30 * time.Second
+	writeTime  = time.Minute // an operation takes 10 s at most
 	idleTime   = 2 * time.Minute
 	drainTime  = 25 * time.Second
 	maxHeader  = 32 << 10 // bytes, as the host's own bound
@@ -76,7 +77,7 @@ func run(environment func(string) (string, bool), stdout, stderr io.Writer) erro
 		UnderHost: boot.HTTP.UnderHost, ClientAddress: clientAddress(boot.HTTP.UnderHost, forwarded == "true"),
 	}
 	web := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime,
+		Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,7 +40,8 @@ func newNetwork(c settings.Network) network {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	transport.MaxIdleConnsPerHost = 64 // the storage account is one host
+	// The storage account is one host; a slow one must not take every port the platform lets out.
+	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = 64, 256
 	return network{&http.Client{Transport: transport}}
 }
 
@@ -65,6 +67,9 @@ func (n network) vault(c settings.KeyVault) (func(context.Context, []string) (ma
 	}
 	return v.Read, nil
 }
+
+// mostLater is how much may be done in the background at once.
+const mostLater = 64
 
 // assemble makes what routes work with from the first good settings. Nothing here asks the network.
 func assemble(ctx context.Context, source *settings.Source, n network, log *slog.Logger) (*server.Parts, readiness.Probes, error) {
@@ -108,8 +113,20 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 	}
 	go keys.Run(ctx)
 
+	places := make(chan struct{}, mostLater)
 	later := func(do func(context.Context)) {
+		select {
+		case places <- struct{}{}:
+		default:
+			return // it is a note for people, and is made again within the hour
+		}
 		go func() {
+			defer func() { <-places }()
+			defer func() {
+				if failed := recover(); failed != nil {
+					log.Error("a panic in the background", "cause", fmt.Sprint(failed)) // three of them would end the host
+				}
+			}()
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
 			do(ctx)
@@ -166,7 +183,8 @@ func administrators(s *settings.Settings) []caller.Identity {
 // clientAddress says whose address can be believed (model.md section 9). Without a host it is the peer's. Under the host it is
 // X-Forwarded-For when the host proxies and was told to take the front end's word: then it is one address that no client can
 // forge. A forwarding host hands over another part of the header: no address at all. The two are told apart by Host: a proxying
-// host puts our own address there, a forwarding one leaves the client's, and no client can change either (host-contract.md 3.3).
+// host puts our own address there, a forwarding one leaves the client's, host-contract.md 3.3. Where nothing in front routes by Host, a client
+// of a forwarding host could write our address there: so forwarded headers are for a host that proxies (model.md section 9).
 func clientAddress(underHost, forwardedHeaders bool) func(*http.Request) string {
 	return func(r *http.Request) string {
 		text := r.Header.Get("X-Forwarded-For")

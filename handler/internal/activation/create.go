@@ -12,7 +12,7 @@ import (
 	"latchkey/handler/internal/subject"
 )
 
-// Created is a new activation with its secrets, which nobody can ask for again.
+// Created is a new activation with its secrets, which nobody but the holder of its key can ask for again.
 type Created struct {
 	Activation
 	Locator, OTP string

@@ -40,7 +40,11 @@ func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID,
 		return Grant{}, unavailable(err)
 	}
 	if head.Imported == "" || !head.Active {
-		_ = s.clock.Wait(ctx, hashTime) // time is up: the refusal is the same
+		// As long as a comparison takes, and in a slot as it: many unknown ids wait as many known ones do.
+		if release, err := s.slot(ctx); err == nil {
+			_ = s.clock.Wait(ctx, hashTime) // time is up: the refusal is the same
+			release()
+		}
 		return Grant{}, noCredential()
 	}
 	if right, err := s.matchImported(ctx, head.Imported, code); err != nil {

@@ -6,15 +6,14 @@ import (
 	"latchkey/handler/internal/subject"
 )
 
-// MostListed is the longest page of List.
-const MostListed = 100
-
 // scan is how many rows List reads in one trip.
 const scan = 100
 
 // List gives up to limit activations of a subject with the status ("" for all), newest first, beginning behind after (zero: at the
 // newest). more is the last one's id if there may be others behind it, else zero. A subject that nobody knows has none.
 func (s *Service) List(ctx context.Context, of subject.ID, status Status, after UUID, limit int) (page []Activation, more UUID, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	now := s.clock.Now()
 	for {
 		rows, err := s.store.Activations(ctx, of, after, scan)

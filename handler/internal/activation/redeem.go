@@ -40,6 +40,16 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	if dead != "" && try.Key == "" {
 		return whose, refuse(dead)
 	}
+	if dead != "" {
+		// For a code that leads nowhere nothing is written but a repeat's commit, and nobody waits: look before the turn.
+		again, err := s.repeatable(ctx, p, from, *code, try)
+		if err != nil {
+			return whose, err
+		}
+		if !again {
+			return whose, refuse(dead)
+		}
+	}
 	release, err := s.turns.take(ctx, code.Activation)
 	if err != nil {
 		return whose, err
@@ -51,16 +61,6 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 		return whose, err
 	}
 	record.Activation = code.Activation.String()
-	if dead != "" {
-		// For a code that leads nowhere nothing is written but a repeat's commit: look before the intent.
-		head, _, err := s.store.Reopen(ctx, record)
-		if err != nil {
-			return whose, unavailable(err)
-		}
-		if head.redemption(p, code.Activation, try.Key, record.Time) < 0 {
-			return whose, refuse(dead)
-		}
-	}
 	won, err := s.credential(p, code, try, record.Time)
 	if err != nil {
 		return whose, err
@@ -110,13 +110,26 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 		return whose, nil
 	case err == nil:
 		if last {
-			s.bury(ctx, *code, audit.ReasonLocked)
+			s.bury(ctx, *code, audit.ReasonLocked, false)
 		}
 		return whose, refuse(audit.ReasonWrongOTP)
 	case errors.As(err, &refusal):
-		return whose, refuse(s.bury(ctx, *code, refusal.Reason))
+		return whose, refuse(s.bury(ctx, *code, refusal.Reason, true))
 	}
 	return whose, fmt.Errorf("redeeming an activation: %w", err)
+}
+
+// repeatable reports whether the head remembers a redemption of code that try may ask for again.
+func (s *Service) repeatable(ctx context.Context, p Policy, from audit.Origin, code Code, try Try) (bool, error) {
+	record, err := s.record(from, audit.RedeemActivation, code.Subject)
+	if err != nil {
+		return false, err
+	}
+	head, _, err := s.store.Reopen(ctx, record)
+	if err != nil {
+		return false, unavailable(err)
+	}
+	return head.redemption(p, code.Activation, try.Key, record.Time) >= 0, nil
 }
 
 // dead says why an index row leads nowhere at now, "" if it may lead somewhere.
@@ -221,13 +234,20 @@ func (s *Service) credential(p Policy, of *Code, try Try, at time.Time) (won dra
 
 // bury marks the index row of a code that leads nowhere any more, so that later tries cost one read and write nothing
 // (model.md section 1), and finds out why it ended. Only the activation's own row counts: what a head that was read meanwhile says
-// may be about somebody else's change. It is a help, not a rule: if it fails, the next try does it again.
-func (s *Service) bury(ctx context.Context, code Code, why audit.Reason) audit.Reason {
+// may be about somebody else's change. judged is whether a locked one was found so, and not just made so: then the limit is what
+// counts, which may have been lowered. It is a help, not a rule: if it fails, the next try does it again.
+func (s *Service) bury(ctx context.Context, code Code, why audit.Reason, judged bool) audit.Reason {
 	if why != audit.ReasonNotPending && why != audit.ReasonLocked {
 		return why // expired: the row says so itself; inactive: it may become active again
 	}
 	a, err := s.store.Activation(ctx, code.Subject, code.Activation)
-	if err != nil || a == nil || a.Status == Pending {
+	if err != nil || a == nil {
+		return why
+	}
+	if a.Status == Pending {
+		if judged && why == audit.ReasonLocked {
+			_ = s.store.EndCode(ctx, code, s.clock.Now().UTC(), why)
+		}
 		return why
 	}
 	if code.Ended.IsZero() {

@@ -22,12 +22,15 @@ const (
 	// Between two looks at a storage that does not answer.
 	firstPause = 50 * time.Millisecond
 	lastPause  = time.Second
+	// mostOnOneCode is how many may work or wait on one live code: no more than leave room for others.
+	mostOnOneCode = 128
 	// hashers is how many memory-hard hashes one instance runs at once: 19 MiB each.
 	hashers = 2
 )
 
-// Service decides. Its methods are safe for concurrent use. Each takes the settings once, writes before it answers, and
-// leaves the outcome in the audit record of the same transaction.
+// Service decides. Its methods are safe for concurrent use. Each takes the settings once. What changes something is committed
+// before it is answered, with its audit record in the same transaction; what only reads (List, Authorise) leaves no record, and
+// the edge logs it.
 type Service struct {
 	store  Store
 	policy func() Policy
@@ -52,7 +55,7 @@ type Clock struct {
 func New(store Store, policy func() Policy, clock Clock, random io.Reader, later func(func(context.Context))) *Service {
 	return &Service{
 		store: store, policy: policy, clock: clock, random: random, later: later,
-		imports: turns[subject.ID]{most: mostOnOneID}, hashing: make(chan struct{}, hashers),
+		turns: turns[UUID]{most: mostOnOneCode}, imports: turns[subject.ID]{most: mostOnOneID}, hashing: make(chan struct{}, hashers),
 	}
 }
 

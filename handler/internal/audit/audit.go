@@ -29,6 +29,8 @@ type Outcome string
 const (
 	Allowed Outcome = "allowed"
 	Denied  Outcome = "denied"
+	// Failed is neither: it could not be done, or nobody knows whether it was. It stands in event lines only.
+	Failed Outcome = "failed"
 )
 
 // Reason is the true reason of an outcome. It is for the record only: outside, all refusals of a code look alike (ACT-8).
@@ -49,7 +51,10 @@ const (
 	ReasonNotPending   Reason = "not_pending"
 	ReasonNotFound     Reason = "not_found"
 	ReasonUnavailable  Reason = "unavailable"
-	ReasonSuperseded   Reason = "superseded"
+	ReasonBusy         Reason = "busy"
+	// ReasonNoScope is that of a caller who is known and may not do this.
+	ReasonNoScope    Reason = "insufficient_scope"
+	ReasonSuperseded Reason = "superseded"
 	// ReasonRepeated is that of an allowed redemption that was told again.
 	ReasonRepeated Reason = "repeated"
 )
@@ -73,7 +78,7 @@ func (a Actor) String() string {
 	return a.Issuer + "/" + a.ID
 }
 
-// Origin is where a request comes from. Every operation of the domain takes one.
+// Origin is where a request comes from. Every operation of the domain that can change something takes one.
 type Origin struct {
 	Actor Actor
 	// Source is the client's address as far as it can be trusted, else "".

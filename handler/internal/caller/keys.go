@@ -35,11 +35,6 @@ const (
 	cloudInKey    = "microsoftonline.com"
 )
 
-// EntraKeysURL is where a tenant publishes its own keys, those of v1 and v2 tokens alike.
-func EntraKeysURL(tenant string) string {
-	return "https://login.microsoftonline.com/" + tenant + "/discovery/v2.0/keys"
-}
-
 // KeysConfig is what Keys are made of.
 type KeysConfig struct {
 	// URL is where the keys document is, https only.
@@ -129,9 +124,6 @@ func (k *Keys) Run(ctx context.Context) {
 		}
 	}
 }
-
-// Ready reports whether tokens can be verified: there are keys, not older than 24 h.
-func (k *Keys) Ready() bool { return k.current() != nil }
 
 // Age is how long ago the keys were fetched; false when there are none, or only too old ones.
 func (k *Keys) Age() (time.Duration, bool) {

@@ -8,7 +8,7 @@ import (
 	"latchkey/handler/internal/activation"
 )
 
-// Refused redeems leave at a fixed time after their arrival, so that wrong, unknown, dead and locked codes cannot be told
+// Refused redeems leave at a fixed time after they are there, so that wrong, unknown, dead and locked codes cannot be told
 // apart by a clock (ACT-8, model.md section 3). No work is done to fill the time: it costs nothing (ABU-4).
 const (
 	// beat is the step: a refusal leaves at the first multiple of it by which its work is done. It must be longer than
@@ -39,29 +39,33 @@ func (r *room) enter() bool {
 
 // leave gives the place back when the work is done. All but a winner then wait for their time, outside the room: a code's
 // state can have a part in every failure.
-func (r *room) leave(ctx context.Context, clock Clock, arrived time.Time, won bool) {
+//
+// The wait does not end when the client closes its half of the connection: it could still read how soon it was refused.
+func (r *room) leave(ctx context.Context, clock Clock, began time.Time, held bool) {
 	r.mu.Lock()
 	r.working--
-	if !won {
+	if held {
 		r.waiting++
 	}
 	r.mu.Unlock()
-	if won {
+	if !held {
 		return
 	}
-	_ = clock.Wait(ctx, untilBeat(clock.Now().Sub(arrived))) // the client hung up: nobody waits any more
+	_ = clock.Wait(context.WithoutCancel(ctx), untilBeat(clock.Now().Sub(began))) // without an end, it ends well
 	r.mu.Lock()
 	r.waiting--
 	r.mu.Unlock()
 }
 
-// timed does what may be refused within a room, and holds a refusal until it may leave.
-func (c call) timed(ctx context.Context, in *room, do func() error) error {
+// timed does what may be refused within a room. If hold, a refusal is held until it may leave: counted from here, when the
+// whole request is there, since a client chooses how late its body comes.
+func (c call) timed(ctx context.Context, in *room, hold bool, do func() error) error {
 	if !in.enter() {
 		return activation.ErrBusy
 	}
+	began := c.Clock.Now()
 	err := activation.ErrBusy // what a panic leaves behind, so that it leaves at its time as well
-	defer func() { in.leave(ctx, c.Clock, c.event.arrived, err == nil) }()
+	defer func() { in.leave(ctx, c.Clock, began, hold && err != nil) }()
 	err = do()
 	return err
 }

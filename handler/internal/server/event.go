@@ -69,17 +69,24 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 	}
 	e.Outcome = audit.Denied
 	var refusal *activation.Refusal
+	var forbidden *caller.Forbidden
 	switch {
 	case errors.As(err, &refusal):
 		e.Detail = refusal.Reason
+	case errors.As(err, &forbidden):
+		e.Detail = audit.ReasonNoScope
 	case errors.Is(err, activation.ErrNotFound):
 		e.Detail = audit.ReasonNotFound
 	case errors.Is(err, activation.ErrNotPending):
 		e.Detail = audit.ReasonNotPending
 	case errors.Is(err, activation.ErrSuperseded):
 		e.Detail = audit.ReasonSuperseded
+	case errors.Is(err, activation.ErrBusy):
+		e.Outcome, e.Detail = audit.Failed, audit.ReasonBusy
+	case errors.Is(err, activation.ErrUnavailable):
+		e.Outcome, e.Detail = audit.Failed, audit.ReasonUnavailable
 	default:
-		e.Detail = audit.ReasonUnavailable
+		e.Outcome = audit.Failed // the line has the cause
 	}
 }
 
@@ -135,8 +142,21 @@ func (o *observed) WriteHeader(status int) {
 	if !o.begun {
 		o.begun = true
 		o.server.log(o.event, o.request, status)
+		o.drain()
 	}
 	o.ResponseWriter.WriteHeader(status)
+}
+
+// drain reads what is left of a body whose request was refused before its end: the host takes an earlier reply for a failure
+// (host-contract.md section 2).
+func (o *observed) drain() {
+	most := int64(drainedWithout)
+	if o.server.UnderHost {
+		most = drainedUnderHost
+	}
+	if _, err := io.CopyN(io.Discard, o.request.Body, most); err != io.EOF {
+		o.Header().Set("Connection", "close") // there is more, or the rest does not come
+	}
 }
 
 func (o *observed) Write(b []byte) (int, error) {

@@ -109,7 +109,8 @@ func TestOPS4_OneEventARequest(t *testing.T) {
 		"cause": "token refused: token_bad_signature (rule signature)"})
 
 	w = b.ask(t, "POST "+patientPath+"/activation", "", reader)
-	want("no scope", w, "INFO", map[string]any{"status": 403.0, "reason": "insufficient_scope", "actor": actor})
+	want("no scope", w, "INFO", map[string]any{"status": 403.0, "reason": "insufficient_scope", "actor": actor,
+		"action": "activation.create", "outcome": "denied", "why": "insufficient_scope", "subject": ref})
 
 	w = b.ask(t, redeemLine, `{"canary-of-a-code":1,"canary-of-a-code":2}`)
 	want("twice in the body", w, "INFO", map[string]any{"status": 400.0, "reason": "invalid_request"})
@@ -120,7 +121,7 @@ func TestOPS4_OneEventARequest(t *testing.T) {
 
 	b.store.Fault = func(memstore.Op, memstore.When) error { return errors.New("the network is down") }
 	w = b.ask(t, "POST "+patientPath+"/jwt", "", "x-authorisation-code: "+let.AuthorisationCode)
-	want("no storage", w, "ERROR", map[string]any{"level": "ERROR", "status": 503.0, "action": "token.issue", "outcome": "denied", "why": "unavailable",
+	want("no storage", w, "ERROR", map[string]any{"level": "ERROR", "status": 503.0, "action": "token.issue", "outcome": "failed", "why": "unavailable",
 		"actor": "anonymous", "subject": ref, "reason": "unavailable", "cause": "?"})
 	if got := w.Body.String(); strings.Contains(got, "network") {
 		t.Errorf("the reply says why: %s", got)

@@ -16,6 +16,7 @@ import (
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/strictjson"
+	"latchkey/handler/internal/subject"
 )
 
 // MaxBody is the largest body that is read as one, in bytes.
@@ -60,7 +61,9 @@ type call struct {
 
 // kind is what an operation needs before it can run.
 type kind struct {
-	scope   string
+	scope string
+	// action is what a caller without the scope is denied.
+	action  audit.Action
 	starts  bool // it works before the settings are known
 	body    bool
 	errors  []int
@@ -149,6 +152,8 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
 		}
 		c.event.called(c.caller, c.Parts)
 		if err := c.Authorise(c.caller, k.scope); err != nil {
+			whose, _ := subject.New(subject.Patient, r.PathValue("patient_id")) // of another form it is nobody
+			c.event.decided(k.action, whose, c.Parts, "", err)
 			return err
 		}
 	}
@@ -158,7 +163,7 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
 	if err := plainHeaders(r.Header); err != nil {
 		return err
 	}
-	return c.plainBody(r, k.body)
+	return plainBody(r, k.body)
 }
 
 // plainHeaders refuses what stands twice, of which a reader takes the first and the host makes one line (host-contract.md
@@ -201,7 +206,7 @@ func plainQuery(raw string) error {
 
 // plainBody reads the body whole and refuses one where none belongs, one that is too large, one of another type and one that
 // is not strictly one JSON object.
-func (c *call) plainBody(r *http.Request, wanted bool) error {
+func plainBody(r *http.Request, wanted bool) error {
 	limit, over := int64(0), invalid("body", "does not belong here")
 	if wanted {
 		limit, over = MaxBody, problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.")
@@ -211,13 +216,6 @@ func (c *call) plainBody(r *http.Request, wanted bool) error {
 		return invalid("body", "ended too early")
 	}
 	if int64(len(body)) > limit {
-		drained := int64(drainedWithout)
-		if c.UnderHost {
-			drained = drainedUnderHost
-		}
-		if _, err := io.CopyN(io.Discard, r.Body, drained); err != io.EOF {
-			over.with("Connection", "close") // there is more, or the rest does not come
-		}
 		return over
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

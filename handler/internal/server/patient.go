@@ -189,7 +189,7 @@ type redeemByCodeInput struct {
 
 type redeemed struct {
 	Body struct {
-		AuthorisationCode string `json:"authorisation_code" doc:"Buys tokens. Keep it in encrypted storage; nobody can ask for it again."`
+		AuthorisationCode string `json:"authorisation_code" doc:"Buys tokens. Keep it in encrypted storage: without the Idempotency-Key nobody can ask for it again."`
 		PatientID         string `json:"patient_id"`
 	}
 }
@@ -232,7 +232,7 @@ func (c call) redeemParts(ctx context.Context, code, otp, key string) (*redeemed
 // redeem is where the three forms meet.
 func (c call) redeem(ctx context.Context, try activation.Try) (*redeemed, error) {
 	var won activation.Redeemed
-	err := c.timed(ctx, &c.redeems, func() (err error) {
+	err := c.timed(ctx, &c.redeems, true, func() (err error) {
 		won, err = c.Activations.Redeem(ctx, c.origin(), try)
 		return err
 	})
@@ -268,18 +268,16 @@ func createPatientToken(ctx context.Context, c call, in *tokenInput) (*tokenOutp
 		grant, err = c.Activations.Authorise(ctx, c.origin(), patient, in.AuthorisationCode)
 		return err
 	}
-	if c.Imported() {
-		err = c.timed(ctx, &c.refreshes, authorise)
-	} else {
-		err = authorise()
+	// Where credentials were imported some refusals cost a memory-hard hash and others none.
+	err = c.timed(ctx, &c.refreshes, c.Imported(), authorise)
+	var token string
+	var lifetime time.Duration
+	if err == nil {
+		token, lifetime, err = c.Mint(grant)
 	}
 	c.event.decided(audit.IssueToken, patient, c.Parts, "", err)
 	if err != nil {
-		return nil, err
-	}
-	token, lifetime, err := c.Mint(grant)
-	if err != nil {
-		return nil, fmt.Errorf("minting a token: %w", err)
+		return nil, fmt.Errorf("issuing a token: %w", err)
 	}
 	return &tokenOutput{tokenBody{token, "Bearer", int(lifetime.Seconds())}}, nil
 }
@@ -290,8 +288,8 @@ type deprecatedTokenOutput struct {
 	Body        tokenBody
 }
 
-// getDeprecated is 2026-11-24T00:00:00Z, the day of the first version, as RFC 9745 section 2.1 writes dates: state is not changed and
-// secrets are not fetched by GET any more.
+// getDeprecated is 2026-11-24T00:00:00Z, the day of the first version, as RFC 9745 section 2.1 writes dates: a GET should not give
+// secrets away, and this one is kept for the phones that are out there.
 const getDeprecated = "@1795478400"
 
 func getPatientToken(ctx context.Context, c call, in *tokenInput) (*deprecatedTokenOutput, error) {

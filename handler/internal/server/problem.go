@@ -41,7 +41,7 @@ const (
 	ReasonInternal           Reason = "internal_error"
 )
 
-// FieldError names one thing that is wrong with a request. It never quotes what was sent.
+// FieldError names one thing that is wrong with a request. It quotes no value that was sent; a name that nobody knows is quoted.
 type FieldError struct {
 	Field  string `json:"field" doc:"Where: body, path, query or header, and the name." example:"body.otp"`
 	Detail string `json:"detail" doc:"What is wrong with it."`
@@ -144,7 +144,7 @@ func known(err error) *Problem {
 		// One text for wrong, unknown, used, expired, revoked and locked (ACT-8).
 		return problem(http.StatusNotFound, ReasonActivationRefused,
 			"This activation does not work. Check code and OTP; if they are right, ask for a new activation.")
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal) && refusal.Action == audit.IssueToken:
 		return problem(http.StatusNotFound, ReasonCredentialRefused,
 			"This authorisation code does not work for this subject. Ask for a new activation.")
 	case errors.Is(err, activation.ErrNotFound):

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"latchkey/handler/internal/audit"
 )
 
 // The scopes of the routes.
@@ -17,16 +19,16 @@ func Routes() []Route {
 	return []Route{
 		{"/dhos/v1/patient/{patient_id}/activation", []Operation{
 			operation(http.MethodPost, "create-patient-activation", kind{
-				scope: scopeWriteActivation, errors: []int{http.StatusConflict}, summary: "Invite a patient",
-				details: "A pending activation is replaced: its code is dead from then on. Code and OTP are told once.",
+				scope: scopeWriteActivation, action: audit.CreateActivation, errors: []int{http.StatusConflict}, summary: "Invite a patient",
+				details: "A pending activation is replaced: its code is dead from then on. Code and OTP are told to nobody else, and again only under the Idempotency-Key.",
 			}, createActivation),
 			operation(http.MethodGet, "list-patient-activations", kind{
-				scope: scopeReadActivation, summary: "List a patient's activations, newest first",
+				scope: scopeReadActivation, action: audit.ListActivations, summary: "List a patient's activations, newest first",
 			}, listActivations),
 		}},
 		{"/dhos/v1/patient/{patient_id}/activation/{uuid}", []Operation{
 			operation(http.MethodDelete, "revoke-patient-activation", kind{
-				scope: scopeWriteActivation, errors: []int{http.StatusNotFound, http.StatusConflict},
+				scope: scopeWriteActivation, action: audit.RevokeActivation, errors: []int{http.StatusNotFound, http.StatusConflict},
 				summary: "Revoke a pending activation",
 			}, revokeActivation),
 		}},
