@@ -37,8 +37,8 @@ func (r *room) enter() bool {
 	return true
 }
 
-// leave gives the place back when the work is done. All but a winner then wait for their time, outside the room: a code's
-// state can have a part in every failure.
+// leave gives the place back when the work is done. What is held then waits for its time, outside the room: every failure, since
+// a code's state can have a part in each.
 //
 // The wait does not end when the client closes its half of the connection: it could still read how soon it was refused.
 func (r *room) leave(ctx context.Context, clock Clock, began time.Time, held bool) {
@@ -51,7 +51,7 @@ func (r *room) leave(ctx context.Context, clock Clock, began time.Time, held boo
 	if !held {
 		return
 	}
-	_ = clock.Wait(context.WithoutCancel(ctx), untilBeat(clock.Now().Sub(began))) // without an end, it ends well
+	_ = clock.Wait(context.WithoutCancel(ctx), untilBeat(clock.Now().Sub(began))) // a context without an end gives no error
 	r.mu.Lock()
 	r.waiting--
 	r.mu.Unlock()
