@@ -177,15 +177,9 @@ type Step struct {
 	By string
 }
 
-// Errors of the Store that an operation reacts to. Any other error means that nobody knows whether the call was carried
-// out, and is answered by looking: see Service.commit.
-var (
-	// ErrConflict: the change was surely not carried out. The head was not at the version that it replaces, its record or
-	// an added row was there already (an earlier attempt landed), or a row that it ends was not.
-	ErrConflict = errors.New("the subject was changed meanwhile")
-	// ErrCodeTaken: the index key of a new code belongs to another activation. Nothing but the intent was written.
-	ErrCodeTaken = errors.New("the code is taken")
-)
+// ErrCodeTaken is the Store's answer when the index key of a new code belongs to another activation. Nothing but the intent was
+// written. Its other errors are those of package commit.
+var ErrCodeTaken = errors.New("the code is taken")
 
 // Store is what the domain asks of storage. Each method is one trip (its calls run in parallel), and none retries a commit:
 // what to do after an unanswered one is decided here.
@@ -196,7 +190,7 @@ type Store interface {
 	EndCode(ctx context.Context, code Code, at time.Time, why audit.Reason) error
 	// Open reads the subject's head (a new, active one with version Absent if there is none) and writes the intent.
 	Open(ctx context.Context, opening Opening) (Opened, error)
-	// Commit carries the change out whole or not at all: ErrConflict if not, nil if so.
+	// Commit carries the change out whole or not at all: commit.ErrConflict if not, nil if so.
 	Commit(ctx context.Context, change Change) error
 	// Reopen reads the head again, and whether the record was committed. These are two reads at one time, no snapshot: an
 	// attempt that lands between them shows as a moved head without its record.
@@ -221,7 +215,7 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return string(r.Action) + " refused: " + string(r.Reason) }
 
-// Errors of the operations, beside *Refusal.
+// Errors of the operations, beside *Refusal and those of package commit.
 var (
 	// ErrNotFound: there is no such activation of this subject.
 	ErrNotFound = errors.New("there is no such activation")
@@ -229,10 +223,6 @@ var (
 	ErrNotPending = errors.New("the activation is not pending")
 	// ErrSuperseded: this Idempotency-Key made an activation that has ended since; its codes cannot be told again.
 	ErrSuperseded = errors.New("the activation that was made under this key has ended")
-	// ErrUnavailable: storage did not answer in time. Whether the change was made is not known; asking again is safe.
-	ErrUnavailable = errors.New("storage is unavailable")
-	// ErrBusy: too many changes of one subject at once.
-	ErrBusy = errors.New("too many changes at once")
 )
 
 // Policy is what an operation takes from the settings: once, at its start.

@@ -9,6 +9,7 @@ import (
 
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/subject"
 )
 
@@ -28,8 +29,8 @@ const drawings = 3
 //
 // key is the caller's Idempotency-Key, or "". Under the same key the same caller is told the same activation again for a day,
 // as long as it is pending; then it is ErrSuperseded, and nothing changes.
-func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID, key string) (Created, error) {
-	ctx, cancel := bounded(ctx)
+func (s *Service) Create(ctx context.Context, from audit.Origin, gate commit.Gate, of subject.ID, key string) (Created, error) {
+	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	p := s.policy()
 	record, err := s.record(from, audit.CreateActivation, of)
@@ -53,11 +54,11 @@ func (s *Service) Create(ctx context.Context, from audit.Origin, of subject.ID, 
 		}
 	}
 	if err != nil {
-		return Created{}, unavailable(err)
+		return Created{}, commit.Unavailable(err)
 	}
 
 	answer := made.Created
-	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
+	err = s.settle(ctx, gate, record, opened.Head, func(head Head) (Change, error) {
 		for _, c := range head.Creations {
 			if c.again(p, key, from.Actor.String(), record.Time, repeatCreation) {
 				again, err := retell(p, head, c, key, from)

@@ -86,7 +86,7 @@ func TestACT1_ACreationThatIsReplacedWhileItIsLookedForIsStillTold(t *testing.T)
 	b := newBench(t)
 	store, service := b.tardy()
 	store.armed, store.between = 1, func() { b.create(t, otherKey) }
-	made, err := service.Create(t.Context(), clinic, patient, key)
+	made, err := service.Create(t.Context(), clinic, nil, patient, key)
 	if err != nil || made.Locator == "" || made.OTP == "" {
 		t.Errorf("got %+v, %v", made, err)
 	}
@@ -122,7 +122,7 @@ func TestACT1_ALockedActivationIsNotToldAgain(t *testing.T) {
 	}
 	_, err := b.Redeem(t.Context(), phone, wrong)
 	wantRefusal(t, err, audit.ReasonWrongOTP)
-	if _, err := b.Create(t.Context(), clinic, patient, key); !errors.Is(err, activation.ErrSuperseded) {
+	if _, err := b.Create(t.Context(), clinic, nil, patient, key); !errors.Is(err, activation.ErrSuperseded) {
 		t.Errorf("got %v, want ErrSuperseded", err)
 	}
 }

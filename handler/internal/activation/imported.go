@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
 )
@@ -23,7 +25,7 @@ const (
 
 // upgrade lets a subject buy its token with an imported credential, after putting one of ours, for the same code, in its place.
 func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID, code string, at time.Time) (Grant, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	p := s.policy()
 	release, err := s.imports.take(ctx, of)
@@ -37,7 +39,7 @@ func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID,
 	}
 	head, _, err := s.store.Reopen(ctx, record)
 	if err != nil {
-		return Grant{}, unavailable(err)
+		return Grant{}, commit.Unavailable(err)
 	}
 	if head.Imported == "" || !head.Active {
 		// As long as a comparison takes, and in a slot as it: many unknown ids wait as many known ones do.
@@ -52,17 +54,17 @@ func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID,
 	} else if !right {
 		return Grant{}, noCredential()
 	}
-	session, err := s.name()
+	session, err := codes.ID(s.random)
 	if err != nil {
 		return Grant{}, err
 	}
 	ours := Credential{Session: session, Key: p.Keys.Credential(of, code)[0]}
 	opened, err := s.store.Open(ctx, Opening{Record: record})
 	if err != nil {
-		return Grant{}, unavailable(err)
+		return Grant{}, commit.Unavailable(err)
 	}
 	compared := head.Imported
-	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
+	err = s.settle(ctx, nil, record, opened.Head, func(head Head) (Change, error) {
 		if head.Imported != compared || !head.Active {
 			return Change{}, noCredential() // it was revoked, replaced or upgraded meanwhile
 		}

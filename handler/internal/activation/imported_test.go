@@ -11,6 +11,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/memstore"
 )
@@ -110,7 +111,7 @@ func TestABU4_FewMayWaitOnOneImportedID(t *testing.T) {
 	<-started
 	busy := 0
 	for range 12 { // eight are here, the others are turned away at once
-		if err := <-results; errors.Is(err, activation.ErrBusy) {
+		if err := <-results; errors.Is(err, commit.ErrBusy) {
 			busy++
 		}
 	}

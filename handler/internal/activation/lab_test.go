@@ -125,7 +125,7 @@ func cheapRing(t testing.TB, peppers ...byte) *keyed.Ring {
 // invite creates an activation of the patient.
 func (l *lab) invite() activation.Created {
 	l.Helper()
-	made, err := l.Create(l.Context(), clinic, patient, "")
+	made, err := l.Create(l.Context(), clinic, nil, patient, "")
 	if err != nil {
 		l.Fatal(err)
 	}

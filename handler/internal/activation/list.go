@@ -3,6 +3,7 @@ package activation
 import (
 	"context"
 
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/subject"
 )
 
@@ -12,13 +13,13 @@ const scan = 100
 // List gives up to limit activations of a subject with the status ("" for all), newest first, beginning behind after (zero: at the
 // newest). more is the last one's id if there may be others behind it, else zero. A subject that nobody knows has none.
 func (s *Service) List(ctx context.Context, of subject.ID, status Status, after UUID, limit int) (page []Activation, more UUID, err error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	now := s.clock.Now()
 	for {
 		rows, err := s.store.Activations(ctx, of, after, scan)
 		if err != nil {
-			return nil, UUID{}, unavailable(err)
+			return nil, UUID{}, commit.Unavailable(err)
 		}
 		for _, row := range rows {
 			if row = row.At(now); status != "" && row.Status != status {

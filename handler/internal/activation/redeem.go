@@ -8,6 +8,7 @@ import (
 
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/subject"
 )
 
@@ -25,12 +26,12 @@ type Redeemed struct {
 // what the new credential replaces and inserts it, all on the version of the head that was judged. A wrong OTP is counted by
 // a commit of its own before anybody learns that it was wrong. Whatever speaks against a try is a *Refusal.
 func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redeemed, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	p := s.policy()
 	code, err := s.store.Code(ctx, p.Keys.Code(subject.Patient, try.Locator))
 	if err != nil {
-		return Redeemed{}, unavailable(err)
+		return Redeemed{}, commit.Unavailable(err)
 	}
 	if code == nil {
 		return Redeemed{}, refuse(audit.ReasonUnknownCode)
@@ -67,14 +68,14 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	}
 	opened, err := s.store.Open(ctx, Opening{Record: record})
 	if err != nil {
-		return whose, unavailable(err)
+		return whose, commit.Unavailable(err)
 	}
 
 	checked := map[string]bool{} // by stored hash: a lost race does not hash again
 	// What the latest change says. A refusal leaves it alone: an earlier attempt may turn out to have landed.
 	var last bool   // it may have ended the activation
 	var told string // the authorisation code that it gives away, "" for none
-	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
+	err = s.settle(ctx, nil, record, opened.Head, func(head Head) (Change, error) {
 		why := judge(head, *code, p, record.Time)
 		if why == audit.ReasonNotPending {
 			if i := head.redemption(p, code.Activation, try.Key, record.Time); i >= 0 {
@@ -127,7 +128,7 @@ func (s *Service) repeatable(ctx context.Context, p Policy, from audit.Origin, c
 	}
 	head, _, err := s.store.Reopen(ctx, record)
 	if err != nil {
-		return false, unavailable(err)
+		return false, commit.Unavailable(err)
 	}
 	return head.redemption(p, code.Activation, try.Key, record.Time) >= 0, nil
 }
@@ -146,7 +147,7 @@ func (c Code) dead(now time.Time) audit.Reason {
 func refuse(why audit.Reason) *Refusal { return &Refusal{audit.RedeemActivation, why} }
 
 // judge says what speaks against redeeming code on head at now, before the OTP is looked at: "" for nothing. now is when the
-// operation began: the same head gets the same answer, however long its commit takes (Service.settle).
+// operation began: the same head gets the same answer, however long its commit takes (commit.Loop.Settle).
 func judge(head Head, code Code, p Policy, now time.Time) audit.Reason {
 	switch {
 	case head.Invitation == nil || head.Invitation.Activation != code.Activation:
@@ -227,7 +228,7 @@ func (s *Service) credential(p Policy, of *Code, try Try, at time.Time) (won dra
 	if won.code, err = codes.Draw(secrets, p.CodeLength); err != nil {
 		return won, err
 	}
-	won.Session, err = s.name()
+	won.Session, err = codes.ID(s.random)
 	won.Key = p.Keys.Credential(of.Subject, won.code)[0]
 	return won, err
 }

@@ -27,7 +27,7 @@ const (
 // newRepeatable starts what the head will hold of an operation under key; length is that of its secret in characters, of what
 // marks whose key it is.
 func (s *Service) newRepeatable(p Policy, key string, activation UUID, length int, at time.Time, of string) (Repeatable, error) {
-	id, err := s.name()
+	id, err := codes.ID(s.random)
 	if err != nil {
 		return Repeatable{}, err
 	}

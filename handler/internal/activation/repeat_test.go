@@ -58,7 +58,7 @@ const key, otherKey = "a-key-of-22-characters", "another-key-of-22-char"
 
 func (b *bench) create(t *testing.T, key string) activation.Created {
 	t.Helper()
-	made, err := b.Create(t.Context(), clinic, patient, key)
+	made, err := b.Create(t.Context(), clinic, nil, patient, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestACT1_ACreationIsToldAgainWhileItIsPending(t *testing.T) {
 	if _, err := b.Redeem(t.Context(), phone, try(made, "")); err != nil {
 		t.Errorf("the code that was told twice does not work: %v", err)
 	}
-	if _, err := b.Create(t.Context(), clinic, patient, key); !errors.Is(err, activation.ErrSuperseded) {
+	if _, err := b.Create(t.Context(), clinic, nil, patient, key); !errors.Is(err, activation.ErrSuperseded) {
 		t.Errorf("after it was redeemed: %v", err)
 	}
 	b.now = b.now.Add(time.Hour)
@@ -211,11 +211,11 @@ func TestACT1_ACreationIsToldAgainWhileItIsPending(t *testing.T) {
 func TestACT1_AKeyIsItsCallersOwn(t *testing.T) {
 	b := newBench(t)
 	made := b.create(t, key)
-	other, err := b.Create(t.Context(), audit.Origin{Actor: audit.Actor{Issuer: "tenant", ID: "other"}}, patient, key)
+	other, err := b.Create(t.Context(), audit.Origin{Actor: audit.Actor{Issuer: "tenant", ID: "other"}}, nil, patient, key)
 	if err != nil || other.ID == made.ID || other.OTP == made.OTP && other.Locator == made.Locator {
 		t.Errorf("another caller was told %+v, %v", other, err)
 	}
-	if _, err := b.Create(t.Context(), clinic, patient, key); !errors.Is(err, activation.ErrSuperseded) {
+	if _, err := b.Create(t.Context(), clinic, nil, patient, key); !errors.Is(err, activation.ErrSuperseded) {
 		t.Errorf("after it was replaced: %v", err)
 	}
 }

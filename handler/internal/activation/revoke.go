@@ -6,14 +6,15 @@ import (
 	"fmt"
 
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/subject"
 )
 
 // Revoke ends a pending activation (ACT-4), also one that has expired. It answers ErrNotFound for one that the subject never had,
 // and ErrNotPending for one that was completed: its credential is not ended here. Revoking twice is one revocation: the
 // second writes nothing but its intent.
-func (s *Service) Revoke(ctx context.Context, from audit.Origin, of subject.ID, id UUID) error {
-	ctx, cancel := bounded(ctx)
+func (s *Service) Revoke(ctx context.Context, from audit.Origin, gate commit.Gate, of subject.ID, id UUID) error {
+	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	record, err := s.record(from, audit.RevokeActivation, of)
 	if err != nil {
@@ -22,9 +23,9 @@ func (s *Service) Revoke(ctx context.Context, from audit.Origin, of subject.ID, 
 	record.Activation = id.String()
 	opened, err := s.store.Open(ctx, Opening{Record: record, Activation: id})
 	if err != nil {
-		return unavailable(err)
+		return commit.Unavailable(err)
 	}
-	err = s.settle(ctx, record, opened.Head, func(head Head) (Change, error) {
+	err = s.settle(ctx, gate, record, opened.Head, func(head Head) (Change, error) {
 		if head.Invitation == nil || head.Invitation.Activation != id {
 			return Change{}, s.notPending(ctx, of, id, opened.Activation)
 		}
@@ -48,7 +49,7 @@ func (s *Service) notPending(ctx context.Context, of subject.ID, id UUID, read *
 		// It was read beside the head, and just before it ended.
 		var err error
 		if read, err = s.store.Activation(ctx, of, id); err != nil {
-			return unavailable(err)
+			return commit.Unavailable(err)
 		}
 	}
 	switch {

@@ -114,7 +114,7 @@ func TestACT2_OneIsPendingHoweverManyAreCreatedAtOnce(t *testing.T) {
 		for i := range made {
 			all.Go(func() {
 				var err error
-				if made[i], err = instances[i%3].Create(l.Context(), clinic, patient, ""); err != nil {
+				if made[i], err = instances[i%3].Create(l.Context(), clinic, nil, patient, ""); err != nil {
 					t.Error(err)
 				}
 			})
@@ -156,7 +156,7 @@ func TestACT4_RevokeEndsWhatIsPending(t *testing.T) {
 			}
 		}, patient, nil, 0, audit.ReasonLocked},
 		"a revoked one": {func(l *lab, a activation.Created) {
-			if err := l.Revoke(l.Context(), clinic, patient, a.ID); err != nil {
+			if err := l.Revoke(l.Context(), clinic, nil, patient, a.ID); err != nil {
 				l.Fatal(err)
 			}
 		}, patient, nil, 0, audit.ReasonRevoked},
@@ -169,7 +169,7 @@ func TestACT4_RevokeEndsWhatIsPending(t *testing.T) {
 				c.prepare(l, made)
 				before := len(l.records())
 				for range 3 {
-					if err := l.Revoke(l.Context(), clinic, c.of, made.ID); !errors.Is(err, c.want) {
+					if err := l.Revoke(l.Context(), clinic, nil, c.of, made.ID); !errors.Is(err, c.want) {
 						t.Errorf("got %v, want %v", err, c.want)
 					}
 				}
@@ -186,7 +186,7 @@ func TestACT4_RevokeEndsWhatIsPending(t *testing.T) {
 		})
 	}
 	inLab(t, func(l *lab) {
-		if err := l.Revoke(l.Context(), clinic, patient, uuid.Must(uuid.NewV7())); !errors.Is(err, activation.ErrNotFound) {
+		if err := l.Revoke(l.Context(), clinic, nil, patient, uuid.Must(uuid.NewV7())); !errors.Is(err, activation.ErrNotFound) {
 			t.Errorf("of an unknown patient: %v", err)
 		}
 	})
@@ -196,12 +196,12 @@ func TestACT4_RevokingOneLeavesTheOtherAndTheCredential(t *testing.T) {
 	inLab(t, func(l *lab) {
 		won := l.let(l.invite())
 		old, made := l.invite(), l.invite()
-		if err := l.Revoke(l.Context(), clinic, patient, old.ID); err != nil {
+		if err := l.Revoke(l.Context(), clinic, nil, patient, old.ID); err != nil {
 			t.Fatal(err)
 		}
 		l.works(won)
 		again := l.let(made)
-		if err := l.Revoke(l.Context(), clinic, patient, made.ID); !errors.Is(err, activation.ErrNotPending) {
+		if err := l.Revoke(l.Context(), clinic, nil, patient, made.ID); !errors.Is(err, activation.ErrNotPending) {
 			t.Errorf("got %v", err)
 		}
 		l.works(again)
@@ -349,7 +349,7 @@ func TestACT8_TheTrueReasonIsKnown(t *testing.T) {
 			}
 		},
 		audit.ReasonRevoked: func(l *lab, a *activation.Created) {
-			if err := l.Revoke(l.Context(), clinic, patient, a.ID); err != nil {
+			if err := l.Revoke(l.Context(), clinic, nil, patient, a.ID); err != nil {
 				l.Fatal(err)
 			}
 		},
@@ -708,7 +708,7 @@ func TestACT3_TheListHasPagesAndAFilter(t *testing.T) {
 				l.let(made)
 				prepend(made.ID, "", activation.Completed)
 			case i%3 == 1:
-				if err := l.Revoke(l.Context(), clinic, patient, made.ID); err != nil {
+				if err := l.Revoke(l.Context(), clinic, nil, patient, made.ID); err != nil {
 					t.Fatal(err)
 				}
 				prepend(made.ID, "", activation.Revoked)
@@ -765,7 +765,7 @@ func TestACT6_WhoHangsUpLosesNothing(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(l.Context())
 		hangUp = cancel
-		made, err := l.Create(ctx, clinic, patient, "")
+		made, err := l.Create(ctx, clinic, nil, patient, "")
 		if err != nil || ctx.Err() == nil {
 			t.Fatalf("%v, %v", err, ctx.Err())
 		}

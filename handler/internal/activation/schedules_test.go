@@ -16,6 +16,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
 )
@@ -253,14 +254,14 @@ func (s *schedule) carry(service *activation.Service, client int, c *call) {
 	switch c.kind {
 	case creates:
 		origin.Actor = clinic.Actor
-		c.created, c.err = service.Create(ctx, origin, patient, c.key)
+		c.created, c.err = service.Create(ctx, origin, nil, patient, c.key)
 		if c.of = c.created.ID; c.err == nil {
 			s.mu.Lock()
 			s.codes[c.of] = c.created
 			s.mu.Unlock()
 		}
 	case revokes:
-		c.err = service.Revoke(ctx, origin, patient, c.of)
+		c.err = service.Revoke(ctx, origin, nil, patient, c.of)
 	case redeems:
 		what := try(made, c.key)
 		if !c.right {
@@ -272,7 +273,7 @@ func (s *schedule) carry(service *activation.Service, client int, c *call) {
 
 // unknown is a call whose caller does not know what became of it.
 func (c *call) unknown() bool {
-	return c.crashed || errors.Is(c.err, activation.ErrUnavailable) || errors.Is(c.err, activation.ErrBusy)
+	return c.crashed || errors.Is(c.err, commit.ErrUnavailable) || errors.Is(c.err, commit.ErrBusy)
 }
 
 type who struct {

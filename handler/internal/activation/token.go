@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/subject"
 )
 
@@ -28,7 +29,7 @@ func (s *Service) Authorise(ctx context.Context, from audit.Origin, of subject.I
 	p := s.policy()
 	found, err := s.store.Credential(ctx, of, p.Keys.Credential(of, code))
 	if err != nil {
-		return Grant{}, unavailable(err)
+		return Grant{}, commit.Unavailable(err)
 	}
 	if found == nil && p.Imported {
 		grant, err := s.upgrade(ctx, from, of, code, at)
@@ -38,7 +39,7 @@ func (s *Service) Authorise(ctx context.Context, from audit.Origin, of subject.I
 		}
 		// Somebody else with the same code may have been quicker.
 		if found, err = s.store.Credential(ctx, of, p.Keys.Credential(of, code)); err != nil {
-			return Grant{}, unavailable(err)
+			return Grant{}, commit.Unavailable(err)
 		}
 	}
 	if found == nil {

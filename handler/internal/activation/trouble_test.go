@@ -13,6 +13,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/memstore"
 )
 
@@ -26,7 +27,7 @@ var operations = map[string]struct {
 	"create": {
 		func(l *lab) activation.Created { return l.invite() },
 		func(ctx context.Context, s *activation.Service, _ activation.Created) (any, error) {
-			return s.Create(ctx, clinic, patient, "")
+			return s.Create(ctx, clinic, nil, patient, "")
 		},
 		func(l *lab, old activation.Created, done any) {
 			l.refused(try(old, ""), audit.ReasonReplaced)
@@ -82,7 +83,7 @@ var operations = map[string]struct {
 	"revoke": {
 		func(l *lab) activation.Created { return l.invite() },
 		func(ctx context.Context, s *activation.Service, made activation.Created) (any, error) {
-			return nil, s.Revoke(ctx, clinic, patient, made.ID)
+			return nil, s.Revoke(ctx, clinic, nil, patient, made.ID)
 		},
 		func(l *lab, made activation.Created, _ any) { l.refused(try(made, ""), audit.ReasonRevoked) },
 	},
@@ -183,12 +184,12 @@ func TestACT6_ACommitThatArrivesLateIsDoneOnceOrNever(t *testing.T) {
 		made := l.invite()
 		slow := &late{Store: l.store}
 		_, err := l.on(slow).Redeem(t.Context(), phone, try(made, ""))
-		if !errors.Is(err, activation.ErrUnavailable) {
+		if !errors.Is(err, commit.ErrUnavailable) {
 			t.Fatalf("got %v", err)
 		}
 		won := l.let(made) // somebody else is quicker than the network
 		for _, change := range slow.taken() {
-			if err := l.store.Commit(t.Context(), change); !errors.Is(err, activation.ErrConflict) {
+			if err := l.store.Commit(t.Context(), change); !errors.Is(err, commit.ErrConflict) {
 				t.Errorf("a late commit: %v", err)
 			}
 		}
@@ -196,7 +197,7 @@ func TestACT6_ACommitThatArrivesLateIsDoneOnceOrNever(t *testing.T) {
 		l.alive([]activation.Redeemed{won}, 1)
 
 		made = l.invite()
-		if _, err = l.on(slow).Redeem(t.Context(), phone, try(made, "")); !errors.Is(err, activation.ErrUnavailable) {
+		if _, err = l.on(slow).Redeem(t.Context(), phone, try(made, "")); !errors.Is(err, commit.ErrUnavailable) {
 			t.Fatalf("got %v", err)
 		}
 		landed := 0
@@ -266,7 +267,7 @@ type conflicting struct {
 
 func (s *conflicting) Commit(context.Context, activation.Change) error {
 	s.commits++
-	return activation.ErrConflict
+	return commit.ErrConflict
 }
 
 func TestF04_AStormOfConflictsEnds(t *testing.T) {
@@ -277,7 +278,7 @@ func TestF04_AStormOfConflictsEnds(t *testing.T) {
 				before := len(l.records())
 				store := &conflicting{Store: l.store}
 				_, err := o.run(t.Context(), l.on(store), made)
-				if !errors.Is(err, activation.ErrBusy) {
+				if !errors.Is(err, commit.ErrBusy) {
 					t.Errorf("got %v, want ErrBusy", err)
 				}
 				if store.commits != 30 {
@@ -311,7 +312,7 @@ func TestF01_StorageThatIsDownIsSaidSoInTime(t *testing.T) {
 					}
 					began := time.Now()
 					_, err := o.run(t.Context(), l.Service, made)
-					if !errors.Is(err, activation.ErrUnavailable) || !errors.Is(err, errSilence) {
+					if !errors.Is(err, commit.ErrUnavailable) || !errors.Is(err, errSilence) {
 						t.Errorf("got %v, want ErrUnavailable and why", err)
 					}
 					if took := time.Since(began); took > patience {
@@ -338,7 +339,7 @@ func TestF01_StorageThatIsDownIsSaidSoInTime(t *testing.T) {
 		_, tokenErr := l.Authorise(t.Context(), phone, patient, won.AuthorisationCode)
 		_, redeemErr := l.Redeem(t.Context(), phone, try(made, ""))
 		for what, err := range map[string]error{"list": listErr, "token": tokenErr, "redeem": redeemErr} {
-			if !errors.Is(err, activation.ErrUnavailable) {
+			if !errors.Is(err, commit.ErrUnavailable) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -385,7 +386,7 @@ func TestF01_StorageThatHangsIsGivenUp(t *testing.T) {
 				made := o.prepare(l)
 				began := time.Now()
 				_, err := o.run(t.Context(), l.on(hanging{l.store}), made)
-				if !errors.Is(err, activation.ErrUnavailable) || time.Since(began) > patience {
+				if !errors.Is(err, commit.ErrUnavailable) || time.Since(began) > patience {
 					t.Errorf("after %s: %v", time.Since(began), err)
 				}
 			})
@@ -404,9 +405,9 @@ func TestACT1_ATakenLocatorIsDrawnAgain(t *testing.T) {
 				}
 				return nil
 			}
-			made, err := l.Create(t.Context(), clinic, patient, "")
+			made, err := l.Create(t.Context(), clinic, nil, patient, "")
 			if taken == 3 {
-				if !errors.Is(err, activation.ErrUnavailable) || made != (activation.Created{}) {
+				if !errors.Is(err, commit.ErrUnavailable) || made != (activation.Created{}) {
 					t.Errorf("three times in a row: %+v, %v", made, err)
 				}
 				continue

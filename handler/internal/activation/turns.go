@@ -2,6 +2,7 @@ package activation
 
 import (
 	"context"
+	"latchkey/handler/internal/commit"
 	"sync"
 )
 
@@ -24,14 +25,14 @@ type queue struct {
 func (t *turns[K]) take(ctx context.Context, of K) (release func(), err error) {
 	q := t.join(of)
 	if q == nil {
-		return nil, ErrBusy
+		return nil, commit.ErrBusy
 	}
 	select {
 	case q.place <- struct{}{}:
 		return func() { <-q.place; t.leave(of, q) }, nil
 	case <-ctx.Done():
 		t.leave(of, q)
-		return nil, ErrBusy
+		return nil, commit.ErrBusy
 	}
 }
 

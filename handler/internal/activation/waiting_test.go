@@ -3,6 +3,7 @@ package activation
 import (
 	"context"
 	"errors"
+	"latchkey/handler/internal/commit"
 	"slices"
 	"sync"
 	"testing"
@@ -58,7 +59,7 @@ func TestTurnsAreNotKeptByWhoGaveUp(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := line.take(ctx, "a"); !errors.Is(err, ErrBusy) {
+		if _, err := line.take(ctx, "a"); !errors.Is(err, commit.ErrBusy) {
 			t.Errorf("who waited too long got %v", err)
 		}
 		var last func()
@@ -96,7 +97,7 @@ func TestTurnsHaveABound(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if _, err := line.take(t.Context(), "a"); !errors.Is(err, ErrBusy) {
+		if _, err := line.take(t.Context(), "a"); !errors.Is(err, commit.ErrBusy) {
 			t.Errorf("a fourth got %v", err)
 		}
 		if release, err := line.take(t.Context(), "b"); err != nil {
@@ -144,7 +145,7 @@ func TestTwoHashAtOnce(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
-		if _, err := s.slot(ctx); !errors.Is(err, ErrBusy) {
+		if _, err := s.slot(ctx); !errors.Is(err, commit.ErrBusy) {
 			t.Errorf("who waited too long got %v", err)
 		}
 		began := time.Now()

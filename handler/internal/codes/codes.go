@@ -3,6 +3,7 @@
 package codes
 
 import (
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
@@ -166,4 +167,14 @@ func ParseOTP(s string) (string, error) {
 		return "", ErrMistyped
 	}
 	return c, nil
+}
+
+// ID draws a name that only machines read: 128 random bits, 26 characters of lower-case base32hex. Records, sessions and tries
+// are named so.
+func ID(r io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return "", fmt.Errorf("drawing an id: %w", err)
+	}
+	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:])), nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/faults"
 	"latchkey/handler/internal/history"
 	"latchkey/handler/internal/keyed"
@@ -159,7 +160,7 @@ func (c *client) act() {
 
 func (c *client) create(key string) history.Reply {
 	reply := c.recorder.Do(c.id, history.Call{Action: history.Create, Key: key}, func() history.Reply {
-		made, err := c.service().Create(context.Background(), origin, c.subject, key)
+		made, err := c.service().Create(context.Background(), origin, nil, c.subject, key)
 		if err != nil {
 			return failed(err)
 		}
@@ -219,7 +220,7 @@ func (c *client) refresh() {
 
 func (c *client) revoke(made activation.Created) {
 	c.recorder.Do(c.id, history.Call{Action: history.Revoke, Activation: made.ID.String()}, func() history.Reply {
-		if err := c.service().Revoke(context.Background(), origin, c.subject, made.ID); err != nil {
+		if err := c.service().Revoke(context.Background(), origin, nil, c.subject, made.ID); err != nil {
 			return failed(err)
 		}
 		return history.Reply{Outcome: history.Done}
@@ -236,7 +237,7 @@ func failed(err error) history.Reply {
 		return history.Reply{Outcome: history.Superseded}
 	case errors.Is(err, activation.ErrNotPending):
 		return history.Reply{Outcome: history.NotPending}
-	case errors.Is(err, activation.ErrUnavailable), errors.Is(err, activation.ErrBusy):
+	case errors.Is(err, commit.ErrUnavailable), errors.Is(err, commit.ErrBusy):
 		return history.Reply{Outcome: history.Unknown}
 	}
 	return history.Reply{Outcome: history.Outcome(err.Error())} // which no rule allows
@@ -335,7 +336,7 @@ type forgetful struct{ *flaky }
 func (s forgetful) Commit(ctx context.Context, change activation.Change) error {
 	for {
 		err := s.flaky.Commit(ctx, change)
-		if !errors.Is(err, activation.ErrConflict) {
+		if !errors.Is(err, commit.ErrConflict) {
 			return err
 		}
 		head, committed, err := s.flaky.Store.Reopen(ctx, change.Record)
@@ -343,7 +344,7 @@ func (s forgetful) Commit(ctx context.Context, change activation.Change) error {
 			return err
 		}
 		if committed || change.Head.Version == head.Version {
-			return activation.ErrConflict
+			return commit.ErrConflict
 		}
 		change.Head.Version, change.Removed = head.Version, nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
 )
@@ -215,30 +216,30 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 	return s.run(ctx, OpCommit, func() error {
 		p := s.in(of)
 		if change.Head.Version != p.head.Version && !s.Unconditional || p.committed(change.Record) {
-			return activation.ErrConflict
+			return commit.ErrConflict
 		}
 		if change.Created != nil {
 			if _, exists := p.activations[change.Created.ID]; exists {
-				return activation.ErrConflict
+				return commit.ErrConflict
 			}
 		}
 		for _, step := range change.Ended {
 			if _, exists := p.activations[step.Activation]; !exists {
-				return activation.ErrConflict
+				return commit.ErrConflict
 			}
 		}
 		for _, c := range change.Added {
 			_, key := p.credentials[c.Key]
 			_, session := p.sessions[c.Session]
 			if key || session {
-				return activation.ErrConflict
+				return commit.ErrConflict
 			}
 		}
 		for _, c := range change.Removed {
 			_, key := p.credentials[c.Key]
 			_, session := p.sessions[c.Session]
 			if !key || !session {
-				return activation.ErrConflict
+				return commit.ErrConflict
 			}
 		}
 		// Nothing below can fail.

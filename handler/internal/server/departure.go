@@ -2,10 +2,9 @@ package server
 
 import (
 	"context"
+	"latchkey/handler/internal/commit"
 	"sync"
 	"time"
-
-	"latchkey/handler/internal/activation"
 )
 
 // Refused redeems leave at a fixed time after they are there, so that wrong, unknown, dead and locked codes cannot be told
@@ -61,10 +60,10 @@ func (r *room) leave(ctx context.Context, clock Clock, began time.Time, held boo
 // whole request is there, since a client chooses how late its body comes.
 func (c call) timed(ctx context.Context, in *room, hold bool, do func() error) error {
 	if !in.enter() {
-		return activation.ErrBusy
+		return commit.ErrBusy
 	}
 	began := c.Clock.Now()
-	err := activation.ErrBusy // what a panic leaves behind, so that it leaves at its time as well
+	err := commit.ErrBusy // what a panic leaves behind, so that it leaves at its time as well
 	defer func() { in.leave(ctx, c.Clock, began, hold && err != nil) }()
 	err = do()
 	return err

@@ -16,6 +16,7 @@ import (
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/subject"
 )
 
@@ -81,9 +82,9 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 		e.Detail = audit.ReasonNotPending
 	case errors.Is(err, activation.ErrSuperseded):
 		e.Detail = audit.ReasonSuperseded
-	case errors.Is(err, activation.ErrBusy):
+	case errors.Is(err, commit.ErrBusy):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonBusy
-	case errors.Is(err, activation.ErrUnavailable):
+	case errors.Is(err, commit.ErrUnavailable):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonUnavailable
 	default:
 		e.Outcome = audit.Failed // the line has the cause

@@ -15,6 +15,7 @@ import (
 
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/strictjson"
 	"latchkey/handler/internal/subject"
 )
@@ -57,6 +58,8 @@ type call struct {
 	*Parts
 	event  *Event
 	caller caller.Caller
+	// gate answers whether the caller is admitted, where that is looked up beside the operation's first reads.
+	gate commit.Gate
 }
 
 // kind is what an operation needs before it can run.

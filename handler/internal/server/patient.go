@@ -71,7 +71,7 @@ func createActivation(ctx context.Context, c call, in *createInput) (*createdAct
 		// The host runs a request without a body again, under the same id, when it gets no answer (host-contract.md 3.7).
 		key = c.event.invocation
 	}
-	made, err := c.Activations.Create(ctx, c.origin(), patient, key)
+	made, err := c.Activations.Create(ctx, c.origin(), c.gate, patient, key)
 	c.event.decided(audit.CreateActivation, patient, c.Parts, activationID(made.ID), err)
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func revokeActivation(ctx context.Context, c call, in *revokeInput) (*struct{}, 
 	}
 	id, err := activation.ParseUUID(in.UUID)
 	if err == nil {
-		err = c.Activations.Revoke(ctx, c.origin(), patient, id)
+		err = c.Activations.Revoke(ctx, c.origin(), c.gate, patient, id)
 	}
 	c.event.decided(audit.RevokeActivation, patient, c.Parts, activationID(id), err)
 	return nil, err

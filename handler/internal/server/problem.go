@@ -14,6 +14,7 @@ import (
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/strictjson"
 	"latchkey/handler/internal/subject"
 )
@@ -155,9 +156,9 @@ func known(err error) *Problem {
 	case errors.Is(err, activation.ErrSuperseded):
 		return problem(http.StatusConflict, ReasonSuperseded,
 			"The activation that was made under this Idempotency-Key has ended or was replaced. Ask for a new one under a new key.")
-	case errors.Is(err, activation.ErrBusy):
+	case errors.Is(err, commit.ErrBusy):
 		return tryAgain(ReasonBusy, "There is too much to do at once. Try again.")
-	case errors.Is(err, activation.ErrUnavailable):
+	case errors.Is(err, commit.ErrUnavailable):
 		return tryAgain(ReasonUnavailable, "Storage does not answer. Try again.")
 	case errors.Is(err, caller.ErrUnavailable):
 		return tryAgain(ReasonUnavailable, "The caller's token cannot be checked at the moment. Try again.")

@@ -14,6 +14,7 @@ import (
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/strictjson"
 	"latchkey/handler/internal/subject"
 )
@@ -39,8 +40,8 @@ func TestOPS3_EveryErrorHasItsProblem(t *testing.T) {
 		"activation unknown": {activation.ErrNotFound, 404, ReasonActivationNotFound, nil, false},
 		"not pending":        {fmt.Errorf("%w: %w", activation.ErrNotPending, storage), 409, ReasonNotPending, nil, false},
 		"superseded":         {activation.ErrSuperseded, 409, ReasonSuperseded, nil, false},
-		"busy":               {activation.ErrBusy, 503, ReasonBusy, http.Header{"Retry-After": {"2"}}, true},
-		"storage is down":    {fmt.Errorf("%w: %w", activation.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
+		"busy":               {commit.ErrBusy, 503, ReasonBusy, http.Header{"Retry-After": {"2"}}, true},
+		"storage is down":    {fmt.Errorf("%w: %w", commit.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
 		"issuer is down":     {fmt.Errorf("%w: %w", caller.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
 		"anything else":      {storage, 500, ReasonInternal, nil, true},
 		"wrapped":            {fmt.Errorf("minting a token: %w", storage), 500, ReasonInternal, nil, true},

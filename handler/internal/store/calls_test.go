@@ -97,7 +97,7 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 	create := func(ctx context.Context, key string) {
 		t.Helper()
 		var err error
-		made, err = s.Create(ctx, clinic, of, key)
+		made, err = s.Create(ctx, clinic, nil, of, key)
 		ok(err)
 		p.given(made.Locator, made.OTP)
 	}
@@ -178,8 +178,8 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 		ok(store.Touch(ctx, of, key.Key, grant.At))
 	})
 	create(t.Context(), "")
-	got["revoke"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, of, made.ID)) })
-	got["revoke again"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, of, made.ID)) })
+	got["revoke"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, nil, of, made.ID)) })
+	got["revoke again"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, nil, of, made.ID)) })
 
 	create(t.Context(), "")
 	for range 9 {

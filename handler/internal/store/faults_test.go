@@ -15,6 +15,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/secret"
 	"latchkey/handler/internal/storetest"
@@ -109,7 +110,7 @@ func TestF03_CommitWhoseReplyIsLostIsFoundByReopen(t *testing.T) {
 			change := storetest.Creation(fresh(), storetest.Start)
 			ctx, trips := Count(t.Context())
 			err := s.Commit(ctx, change)
-			if err == nil || errors.Is(err, activation.ErrConflict) {
+			if err == nil || errors.Is(err, commit.ErrConflict) {
 				t.Fatalf("got %v, want an unknown outcome", err)
 			}
 			if trips.Calls() != 1 {
@@ -119,7 +120,7 @@ func TestF03_CommitWhoseReplyIsLostIsFoundByReopen(t *testing.T) {
 				t.Fatalf("committed %v, %v", committed, err)
 			}
 			err = s.Commit(t.Context(), change) // the domain's repeat: same head, same record
-			if f.landed != errors.Is(err, activation.ErrConflict) || !f.landed && err != nil {
+			if f.landed != errors.Is(err, commit.ErrConflict) || !f.landed && err != nil {
 				t.Fatalf("the repeat: %v", err)
 			}
 			records := 0
@@ -159,7 +160,7 @@ func TestCommitIsNeverTakenForDoneByAnAnswerThatCannotBeRead(t *testing.T) {
 			s := bend(t, a, fault{on: batch, times: 9, with: f})
 			ctx, trips := Count(t.Context())
 			err := s.Commit(ctx, storetest.Creation(fresh(), storetest.Start))
-			if err == nil || errors.Is(err, activation.ErrConflict) {
+			if err == nil || errors.Is(err, commit.ErrConflict) {
 				t.Errorf("got %v, want an unknown outcome", err)
 			}
 			if trips.Calls() != 1 {

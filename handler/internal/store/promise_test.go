@@ -20,6 +20,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/faults"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/rowcheck"
@@ -113,12 +114,12 @@ var clinic = audit.Origin{Actor: audit.Actor{Issuer: "tenant", ID: "clinic"}}
 func (p *promise) create(t *testing.T, s *activation.Service, of subject.ID) activation.Created {
 	t.Helper()
 	key := rand.Text()
-	made, err := s.Create(t.Context(), clinic, of, key)
+	made, err := s.Create(t.Context(), clinic, nil, of, key)
 	for range 5 { // the machine may be busy with the race of another round
-		if !errors.Is(err, activation.ErrUnavailable) {
+		if !errors.Is(err, commit.ErrUnavailable) {
 			break
 		}
-		made, err = s.Create(t.Context(), clinic, of, key)
+		made, err = s.Create(t.Context(), clinic, nil, of, key)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +151,7 @@ func TestF01_EveryCallOfEveryOperationMeetsEveryFault(t *testing.T) {
 		"create": func(t *testing.T) operation {
 			of, key := p.patient(t), rand.Text()
 			return func(ctx context.Context, s *activation.Service) (string, error) {
-				made, err := s.Create(ctx, clinic, of, key)
+				made, err := s.Create(ctx, clinic, nil, of, key)
 				p.given(made.Locator, made.OTP)
 				return made.Human, err
 			}
@@ -177,7 +178,7 @@ func TestF01_EveryCallOfEveryOperationMeetsEveryFault(t *testing.T) {
 			of := p.patient(t)
 			made := p.create(t, sound, of)
 			return func(ctx context.Context, s *activation.Service) (string, error) {
-				return "", s.Revoke(ctx, clinic, of, made.ID)
+				return "", s.Revoke(ctx, clinic, nil, of, made.ID)
 			}
 		},
 	} {
@@ -220,7 +221,7 @@ func (p *promise) meets(t *testing.T, do operation, call faults.Call, fault faul
 	s, network := p.instance(t, faults.Rules(faults.Rule{Op: call.Op, Table: call.Table, Nth: call.N, Fault: fault}))
 	first, err := do(t.Context(), s)
 	known := err == nil
-	if !known && !errors.Is(err, activation.ErrUnavailable) {
+	if !known && !errors.Is(err, commit.ErrUnavailable) {
 		t.Errorf("got %v, want success or ErrUnavailable", err)
 	}
 	network.Settle()
@@ -375,7 +376,7 @@ func TestChangeWithoutItsIntentIsImpossible(t *testing.T) {
 	for _, fault := range []faults.Fault{{Carry: faults.Never, Reply: faults.Lost}, {Carry: faults.Never, Reply: faults.Busy}, {Reply: faults.Failed}} {
 		s, network := p.instance(t, faults.Rules(faults.Rule{Op: faults.Insert, Table: journal, Times: 99, Fault: fault}))
 		of := p.patient(t)
-		if _, err := s.Create(t.Context(), clinic, of, ""); !errors.Is(err, activation.ErrUnavailable) {
+		if _, err := s.Create(t.Context(), clinic, nil, of, ""); !errors.Is(err, commit.ErrUnavailable) {
 			t.Errorf("%v: got %v, want ErrUnavailable", fault, err)
 		}
 		for _, hit := range network.Hits() {
@@ -425,7 +426,7 @@ func TestProxy_AHandlersWayToStorage(t *testing.T) {
 	} {
 		change := storetest.Creation(fresh(), storetest.Start)
 		proxy.Transport.Follow(faults.Rules(faults.Rule{Op: faults.Transaction, Fault: fault}))
-		if err := s.Commit(t.Context(), change); err == nil || errors.Is(err, activation.ErrConflict) {
+		if err := s.Commit(t.Context(), change); err == nil || errors.Is(err, commit.ErrConflict) {
 			t.Errorf("%v: got %v, want an unknown outcome", fault, err)
 		}
 		proxy.Transport.Settle()
@@ -444,7 +445,7 @@ func TestProxy_AHandlersWayToStorage(t *testing.T) {
 	if !committed(change.Record) {
 		t.Error("the record is gone")
 	}
-	if err := s.Commit(t.Context(), storetest.Creation(fresh(), storetest.Start)); err == nil || errors.Is(err, activation.ErrConflict) {
+	if err := s.Commit(t.Context(), storetest.Creation(fresh(), storetest.Start)); err == nil || errors.Is(err, commit.ErrConflict) {
 		t.Errorf("a cut connection: got %v, want an unknown outcome", err)
 	}
 }

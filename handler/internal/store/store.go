@@ -17,6 +17,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
 )
@@ -166,7 +167,7 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 	// Only these three are a "no": a row that must not exist does, one that must exist does not, or the head moved. The
 	// first may be our own record, by an earlier attempt that landed; Reopen tells.
 	if stale(err) || exists(err) || missing(err) {
-		return activation.ErrConflict
+		return commit.ErrConflict
 	}
 	return err
 }

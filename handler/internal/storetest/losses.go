@@ -9,6 +9,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 )
 
 // errLost: nobody knows whether the commit was carried out.
@@ -86,7 +87,7 @@ func settle(ctx context.Context, store Store, change activation.Change) (won boo
 			_, committed, err = store.Reopen(ctx, change.Record)
 			return committed, err
 		}
-		if !errors.Is(failed, errLost) && !errors.Is(failed, activation.ErrConflict) {
+		if !errors.Is(failed, errLost) && !errors.Is(failed, commit.ErrConflict) {
 			return false, failed
 		}
 	}

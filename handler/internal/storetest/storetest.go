@@ -18,6 +18,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
 )
@@ -145,7 +146,7 @@ func (s *suite) equal(what string, got, want any) {
 
 func (s *suite) conflict(err error) {
 	s.Helper()
-	if !errors.Is(err, activation.ErrConflict) {
+	if !errors.Is(err, commit.ErrConflict) {
 		s.Fatalf("got %v, want ErrConflict", err)
 	}
 }
@@ -350,7 +351,7 @@ func (s *suite) oneSubject() {
 	} {
 		change := Creation(s.head(of), Start)
 		spoil(&change)
-		if err := s.store.Commit(s.Context(), change); err == nil || errors.Is(err, activation.ErrConflict) {
+		if err := s.store.Commit(s.Context(), change); err == nil || errors.Is(err, commit.ErrConflict) {
 			s.Errorf("%s of another subject: got %v, want an error that is no conflict", name, err)
 		}
 		s.equal(name, s.head(of).Version, activation.Absent)
