@@ -2,12 +2,13 @@ package caller
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -19,42 +20,44 @@ const (
 
 // check is one rule. The package comment lists them all, with the source of each.
 type check struct {
-	rule   string
-	reason Reason
-	// holds may fill in the candidate. An error means that nobody can tell: ErrUnavailable.
-	holds func(ctx context.Context, t *candidate) (bool, error)
+	rule string
+	// test answers nil for a token that passes, *Rejected for one that does not, and ErrUnavailable when nobody can tell. It may
+	// fill in the candidate.
+	test func(ctx context.Context, t *candidate) error
 }
 
 // plain makes a check of a rule that needs nothing but the token.
-func plain(rule string, reason Reason, holds func(*candidate) bool) check {
-	return check{rule, reason, func(_ context.Context, t *candidate) (bool, error) { return holds(t), nil }}
+func plain(rule string, test func(*candidate) error) check {
+	return check{rule, func(_ context.Context, t *candidate) error { return test(t) }}
 }
 
 // run applies the checks in order, to the first that does not hold.
 func run(ctx context.Context, checks []check, t *candidate) error {
 	for _, c := range checks {
-		switch holds, err := c.holds(ctx, t); {
-		case err != nil:
+		if err := c.test(ctx, t); err != nil {
 			return err
-		case !holds:
-			return &Rejected{Reason: c.reason, Rule: c.rule}
 		}
 	}
 	return nil
 }
 
+// refuse makes a refusal out of what a check compared.
+func refuse(cause Cause, expected, got string) error {
+	return &Rejected{Cause: cause, Expected: shown(expected), Got: shown(got)}
+}
+
 // extensions are header members that would change what the token means or which key verifies it.
 func extensions() []string {
-	return []string{"crit", "b64", "zip", "nonce", "jwk", "jku", "x5u", "x5c", "cty", "enc", "epk", "p2c"}
+	return []string{"crit", "b64", "zip", "jwk", "jku", "x5u", "x5c", "cty", "enc", "epk", "p2c"}
 }
 
 // headerNames and claimNames are what we read: none of them may come in another case.
-func headerNames() map[string]bool { return setOf(append(extensions(), "typ", "alg", "kid")) }
+func headerNames() map[string]bool { return setOf(append(extensions(), "nonce", "typ", "alg", "kid")) }
 
 func claimNames() map[string]bool {
 	return setOf([]string{
-		"iss", "aud", "exp", "iat", "nbf", "ver", "tid", "oid", "sub", "azp", "appid", "idtyp", "scp", "roles",
-		"client_id", "jti", "sid", "scope", "metadata",
+		"iss", "aud", "exp", "iat", "nbf", "ver", "tid", "oid", "sub", "azp", "appid", "idtyp", "scp", "roles", "cnf",
+		"typ", "nonce", "at_hash", "c_hash", "azpacr", "client_id", "jti", "sid", "scope", "metadata",
 	})
 }
 
@@ -66,132 +69,191 @@ func setOf(names []string) map[string]bool {
 	return s
 }
 
-// formChecks are for every token. They believe nothing that it says.
-func formChecks() []check {
+// formChecks are for every token. They believe nothing that it says; the last of them finds whose checks come next.
+func formChecks(issuers map[string]*issuer) []check {
 	extensions, headerNames, claimNames := extensions(), headerNames(), claimNames()
+	strict := base64.RawURLEncoding.Strict()
 	return []check{
-		plain("size", TokenMalformed, func(t *candidate) bool { return len(t.raw) <= maxToken }),
-		plain("parts", TokenMalformed, (*candidate).split),
-		plain("base64url", TokenMalformed, (*candidate).decode),
-		plain("header", TokenMalformed, func(t *candidate) bool {
-			var err error
-			t.header, err = parseObject(t.headerJSON, headerNames)
-			return err == nil
-		}),
-		plain("claims", TokenMalformed, func(t *candidate) bool {
-			var err error
-			t.claims, err = parseObject(t.claimsJSON, claimNames)
-			return err == nil
-		}),
-		plain("extensions", TokenWrongType, func(t *candidate) bool { return !slices.ContainsFunc(extensions, t.header.has) }),
-		plain("kid", TokenMalformed, func(t *candidate) bool {
-			kid := t.header.text("kid")
-			return kid != "" && len(kid) <= maxName
-		}),
-	}
-}
-
-// entraChecks are for tokens whose iss is one of the tenant's two.
-func entraChecks(e Entra) []check {
-	return []check{
-		plain("typ", TokenWrongType, func(t *candidate) bool {
-			typ := t.header.text("typ")
-			return typ == "JWT" || typ == "at+jwt"
-		}),
-		plain("alg", TokenMalformed, func(t *candidate) bool { return t.header.text("alg") == "RS256" }),
-		plain("version", TokenUntrustedIssuer, func(t *candidate) bool { return t.claims.text("ver") == t.version }),
-		plain("tenant", TokenUntrustedIssuer, func(t *candidate) bool { return t.claims.text("tid") == e.Tenant }),
-		plain("audience", TokenWrongAudience, func(t *candidate) bool {
-			aud := t.claims.text("aud")
-			return slices.Contains(e.Audiences, aud) && (t.version == "1.0" || isGUID(aud))
-		}),
-		plain("dates", TokenMalformed, func(t *candidate) bool {
-			_, exp := t.claims.date("exp")
-			_, iat := t.claims.date("iat")
-			_, nbf := t.claims.date("nbf")
-			return exp && iat && (nbf || !t.claims.has("nbf"))
-		}),
-		plain("expired", TokenExpired, func(t *candidate) bool {
-			exp, _ := t.claims.date("exp")
-			return t.now.Before(exp.Add(leeway))
-		}),
-		plain("issued", TokenNotYetValid, func(t *candidate) bool {
-			iat, _ := t.claims.date("iat")
-			return !iat.After(t.now.Add(leeway))
-		}),
-		plain("not_before", TokenNotYetValid, func(t *candidate) bool {
-			nbf, _ := t.claims.date("nbf")
-			return !nbf.After(t.now.Add(leeway))
-		}),
-		plain("lifetime", TokenMalformed, func(t *candidate) bool {
-			iat, _ := t.claims.date("iat")
-			exp, _ := t.claims.date("exp")
-			return exp.Sub(iat) <= maxLifetime
-		}),
-		plain("client", TokenWrongType, func(t *candidate) bool {
-			if t.version == "1.0" {
-				return isGUID(t.claims.text("appid"))
+		plain("size", func(t *candidate) error {
+			if len(t.raw) > maxToken {
+				return refuse(TokenTooLong, "at most 16 KiB", "more")
 			}
-			return isGUID(t.claims.text("azp"))
+			return nil
 		}),
-		plain("object", TokenMalformed, func(t *candidate) bool { return isGUID(t.claims.text("oid")) }),
-		plain("principal", TokenWrongType, func(t *candidate) bool {
-			sub := t.claims.text("sub")
-			return sub != "" && len(sub) <= maxName && (appOnly(t.claims) || t.claims.text("scp") != "")
-		}),
-		plain("roles", TokenMalformed, func(t *candidate) bool {
-			_, ok := texts(t.claims["roles"])
-			return ok || !t.claims.has("roles")
-		}),
-		{"key", TokenBadSignature, func(ctx context.Context, t *candidate) (bool, error) {
-			key, err := e.Keys.key(ctx, t.header.text("kid"))
-			t.key = key
-			if errors.Is(err, errUnknownKey) {
-				return false, nil
+		plain("parts", func(t *candidate) error {
+			if !t.split() {
+				return refuse(TokenParts, "3 parts that are not empty", strconv.Itoa(strings.Count(t.raw, ".")+1))
 			}
-			return err == nil, err
-		}},
-		plain("signature", TokenBadSignature, func(t *candidate) bool {
-			signed := t.raw[:len(t.parts[0])+1+len(t.parts[1])]
-			return t.key != nil && jwt.SigningMethodRS256.Verify(signed, t.signature, t.key) == nil
+			return nil
+		}),
+		plain("base64url", func(t *candidate) error {
+			if !t.decode(strict) {
+				return refuse(TokenEncoding, "canonical base64url", "")
+			}
+			return nil
+		}),
+		plain("header", func(t *candidate) (err error) {
+			causes := malformed{HeaderNotJSON, HeaderNotUnicode, HeaderTwice, HeaderCase, HeaderTooLarge}
+			t.header, err = causes.object(t.headerJSON, headerNames)
+			return err
+		}),
+		plain("claims", func(t *candidate) (err error) {
+			causes := malformed{ClaimsNotJSON, ClaimsNotUnicode, ClaimsTwice, ClaimsCase, ClaimsTooLarge}
+			t.claims, err = causes.object(t.claimsJSON, claimNames)
+			return err
+		}),
+		plain("nonce", func(t *candidate) error {
+			if t.header.has("nonce") {
+				return refuse(HeaderNonce, "a token for Latchkey", "one for another API of Microsoft")
+			}
+			return nil
+		}),
+		plain("extensions", func(t *candidate) error {
+			if at := slices.IndexFunc(extensions, t.header.has); at >= 0 {
+				return refuse(HeaderExtension, "none", extensions[at])
+			}
+			return nil
+		}),
+		plain("kid", func(t *candidate) error {
+			switch kid := t.header.text("kid"); {
+			case kid == "":
+				return refuse(KidMissing, "a text", t.header.told("kid"))
+			case len(kid) > maxName:
+				return refuse(KidTooLong, "at most 255 bytes", kid)
+			}
+			return nil
+		}),
+		plain("iss", func(t *candidate) error {
+			name := t.claims.text("iss")
+			switch t.from = issuers[name]; {
+			case t.from != nil:
+				return nil
+			case name == "":
+				return refuse(IssMissing, "a text", t.claims.told("iss"))
+			}
+			return refuse(IssUnknown, anyOf(slices.Sorted(maps.Keys(issuers))), name)
 		}),
 	}
 }
 
-// appOnly tells a workload's token from a person's: by idtyp where there is one, else by model.md section 5 (a).
-func appOnly(claims object) bool {
-	if claims.has("idtyp") {
-		return claims.text("idtyp") == "app"
-	}
-	return !claims.has("scp") && claims.text("oid") == claims.text("sub")
-}
-
-// texts returns the strings of an array that holds nothing else.
-func texts(value any) ([]string, bool) {
-	list, ok := value.([]any)
-	if !ok {
-		return nil, false
-	}
-	out := make([]string, 0, len(list))
-	for _, v := range list {
-		s, ok := v.(string)
-		if !ok {
-			return nil, false
+// typ asks for the type of an access token: only these names, spelt so. The older one is every JWT's (RFC 7519 section 5.1).
+func typ(allowed ...string) check {
+	return plain("typ", func(t *candidate) error {
+		if !slices.Contains(allowed, t.header.text("typ")) {
+			return refuse(TypWrong, anyOf(allowed), t.header.told("typ"))
 		}
-		out = append(out, s)
-	}
-	return out, true
+		return nil
+	})
 }
 
-// entraCaller reads who calls from a token that passed all checks.
-func entraCaller(claims object) Caller {
-	c := Caller{Kind: User}
-	c.Actor.Issuer, c.Actor.ID = claims.text("tid"), claims.text("oid")
-	if appOnly(claims) {
-		c.Kind = App
-		c.Scopes, _ = texts(claims["roles"])
-		return c
-	}
-	c.Delegated = strings.Fields(claims.text("scp"))
-	return c
+// algorithm asks for one that is allowed, before the key is looked for. Each key has one of them, which signature asks for.
+func algorithm(allowed []string) check {
+	return plain("alg", func(t *candidate) error {
+		alg := t.header.text("alg")
+		switch {
+		case slices.Contains(allowed, alg):
+			return nil
+		case strings.EqualFold(alg, "none"):
+			return refuse(AlgNone, anyOf(allowed), alg)
+		case len(alg) > 2 && strings.EqualFold(alg[:2], "HS"):
+			return refuse(AlgSymmetric, anyOf(allowed), alg)
+		}
+		return refuse(AlgWrong, anyOf(allowed), t.header.told("alg"))
+	})
 }
+
+// times are the checks of exp, iat and nbf.
+func times() []check {
+	return []check{
+		plain("dates", func(t *candidate) error {
+			for _, name := range []string{"exp", "iat", "nbf"} {
+				if _, ok := t.claims.date(name); ok {
+					continue
+				}
+				switch there := t.claims.has(name); {
+				case there:
+					return refuse(DateForm, name+" in whole seconds since 1970", t.claims.told(name))
+				case name == "exp":
+					return refuse(ExpMissing, "exp", "(missing)")
+				case name == "iat":
+					return refuse(IatMissing, "iat", "(missing)")
+				}
+			}
+			return nil
+		}),
+		plain("expired", func(t *candidate) error {
+			if exp, _ := t.claims.date("exp"); !t.now.Before(exp.Add(leeway)) {
+				return refuse(Expired, "exp after "+moment(t.now.Add(-leeway)), moment(exp))
+			}
+			return nil
+		}),
+		plain("issued", func(t *candidate) error {
+			if iat, _ := t.claims.date("iat"); iat.After(t.now.Add(leeway)) {
+				return refuse(IatAhead, "iat not after "+moment(t.now.Add(leeway)), moment(iat))
+			}
+			return nil
+		}),
+		plain("not_before", func(t *candidate) error {
+			if nbf, _ := t.claims.date("nbf"); nbf.After(t.now.Add(leeway)) {
+				return refuse(NbfAhead, "nbf not after "+moment(t.now.Add(leeway)), moment(nbf))
+			}
+			return nil
+		}),
+		plain("lifetime", func(t *candidate) error {
+			iat, _ := t.claims.date("iat")
+			exp, _ := t.claims.date("exp")
+			if lifetime := exp.Sub(iat); lifetime > maxLifetime {
+				return refuse(LifetimeLong, "at most "+maxLifetime.String(), lifetime.String())
+			}
+			return nil
+		}),
+	}
+}
+
+// unbound refuses a token that is bound to a key of its client (RFC 7800 section 3.1, RFC 8705 section 3, RFC 9449 section 6). The
+// proof that belongs to it is not looked at here: taken without, a stolen one would work.
+func unbound() check {
+	return plain("bound", func(t *candidate) error {
+		if t.claims.has("cnf") {
+			return refuse(TokenBound, "a bearer token", "one with cnf")
+		}
+		return nil
+	})
+}
+
+// signature are the checks that need the issuer's keys. They come last: whatever can be known without them costs no fetch.
+func signature(keys *Keys) []check {
+	return []check{
+		{"key", func(ctx context.Context, t *candidate) error {
+			kid := t.header.text("kid")
+			key, err := keys.key(ctx, kid)
+			switch {
+			case errors.Is(err, errUnknownKey):
+				return refuse(KeyUnknown, "a key of "+t.claims.text("iss"), kid)
+			case err != nil:
+				return err
+			}
+			t.key, t.proof = key, func() bool { return keys.hold(kid, key) }
+			return nil
+		}},
+		plain("key_alg", func(t *candidate) error {
+			if alg := t.header.text("alg"); t.key == nil || t.key.algorithm != alg {
+				return refuse(AlgWrong, "the algorithm of the key "+t.header.text("kid"), alg)
+			}
+			return nil
+		}),
+		plain("signature", func(t *candidate) error {
+			signed := t.raw[:len(t.parts[0])+1+len(t.parts[1])]
+			if t.key == nil || !t.key.verifies(signed, t.signature) {
+				return refuse(SignatureWrong, "a signature by the key "+t.header.text("kid"), "")
+			}
+			return nil
+		}),
+	}
+}
+
+// moment writes a time for people.
+func moment(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
+// anyOf lists what would have been good.
+func anyOf(all []string) string { return strings.Join(all, " or ") }

@@ -1,7 +1,6 @@
 package caller
 
 import (
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,14 +15,16 @@ import (
 type candidate struct {
 	raw   string
 	now   time.Time
-	parts []string
+	parts [3]string
 
 	headerJSON, claimsJSON, signature []byte
 
 	header, claims object
 
-	version string // "1.0" or "2.0", of the form that iss has
-	key     *rsa.PublicKey
+	from   *issuer
+	key    *publicKey
+	proof  func() bool // whether what verified the signature still counts
+	caller Caller
 }
 
 // split cuts the token into its three parts. None of them is empty: the signature is never optional.
@@ -33,18 +34,18 @@ func (t *candidate) split() bool {
 	if header == "" || claims == "" || signature == "" || strings.Contains(signature, ".") {
 		return false
 	}
-	t.parts = []string{header, claims, signature}
+	t.parts = [3]string{header, claims, signature}
 	return true
 }
 
-// decode takes canonical base64url alone.
-func (t *candidate) decode() bool {
+// decode takes canonical base64url alone, of which the encoding is a strict one.
+func (t *candidate) decode(strict *base64.Encoding) bool {
 	// Even when it is strict, Go's decoder passes over line breaks.
-	if len(t.parts) != 3 || strings.ContainsAny(t.raw, "\r\n") {
+	if strings.IndexByte(t.raw, '\r') >= 0 || strings.IndexByte(t.raw, '\n') >= 0 {
 		return false
 	}
 	for n, into := range []*[]byte{&t.headerJSON, &t.claimsJSON, &t.signature} {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(t.parts[n])
+		b, err := strict.DecodeString(t.parts[n])
 		if err != nil {
 			return false
 		}
@@ -76,28 +77,53 @@ func (o object) date(name string) (time.Time, bool) {
 	if err != nil || seconds <= 0 || seconds > 1e11 {
 		return time.Time{}, false
 	}
-	return time.Unix(seconds, 0), true
+	return time.Unix(seconds, 0).UTC(), true
 }
 
-// limits of what a token may hold. Entra's deepest claims (_claim_sources) have 3 levels, and its longest lists (groups) 200.
+// told says for people what a member is: its text, or what stands there instead of one.
+func (o object) told(name string) string {
+	value, there := o[name]
+	if !there {
+		return "(missing)"
+	}
+	switch v := value.(type) {
+	case string:
+		if v == "" {
+			return "(empty)"
+		}
+		return v
+	case json.Number:
+		return "(a number) " + string(v)
+	case bool:
+		return "(true or false)"
+	case []any:
+		return "(a list)"
+	case nil:
+		return "(null)"
+	}
+	return "(an object)"
+}
+
+// Bounds of what a token may hold. Entra's deepest claims (_claim_sources) have 3 levels, and its longest lists (groups) 200.
 const (
 	maxDepth  = 16
 	maxValues = 2000
 )
 
-var errJSON = errors.New("not one JSON object of the strict form")
+// malformed are the causes of one part of a token that is not one JSON object of the strict form.
+type malformed struct{ form, unicode, twice, spelling, excess Cause }
 
-// parseObject reads one JSON object strictly. known are names, all in lower case, that must not appear in another case: a
-// reader that folds case would take them for the real ones.
-func parseObject(document []byte, known map[string]bool) (object, error) {
-	o, err := strictjson.Object(document, "token", strictjson.Limits{Depth: maxDepth, Values: maxValues, Text: maxToken})
-	if err != nil {
-		return nil, errJSON
-	}
-	for name := range o {
-		if folded := strictjson.Fold(name); folded != name && known[folded] {
-			return nil, errJSON
+// object reads one JSON object strictly. known are names, all in lower case, that must not appear in another case.
+func (m malformed) object(document []byte, known map[string]bool) (object, error) {
+	limits := strictjson.Limits{Depth: maxDepth, Values: maxValues, Text: maxToken, Spelt: known}
+	o, err := strictjson.Object(document, "token", limits)
+	var wrong *strictjson.Error
+	if errors.As(err, &wrong) {
+		causes := map[strictjson.Flaw]Cause{
+			strictjson.Form: m.form, strictjson.Unicode: m.unicode, strictjson.Twice: m.twice, strictjson.Spelling: m.spelling,
+			strictjson.Excess: m.excess,
 		}
+		return nil, refuse(causes[wrong.Flaw], "one JSON object that can be read in one way", "one that "+wrong.Problem)
 	}
 	return o, nil
 }

@@ -1,52 +1,77 @@
 package caller
 
-import "errors"
-
-// Reason is why a token was refused, in a stable word that is safe to tell the anonymous caller (AUT-6): it says what to mend,
-// and nothing about our settings or about other callers. Never rename one.
-type Reason string
-
-// The reasons.
-const (
-	// TokenMissing: no Authorization header, or one of another scheme. RFC 6750 section 3.1 wants no error code for it.
-	TokenMissing Reason = "token_missing"
-	// TokenMalformed: the token has not the form of one that we take.
-	TokenMalformed Reason = "token_malformed"
-	// TokenExpired: exp is over. A new token is needed.
-	TokenExpired Reason = "token_expired"
-	// TokenNotYetValid: iat or nbf lies ahead. One of two clocks is wrong.
-	TokenNotYetValid Reason = "token_not_yet_valid"
-	// TokenUntrustedIssuer: iss, or the tenant, is not one that we trust.
-	TokenUntrustedIssuer Reason = "token_untrusted_issuer"
-	// TokenWrongAudience: the token was made for somebody else.
-	TokenWrongAudience Reason = "token_wrong_audience"
-	// TokenWrongType: a good token maybe, but no access token (an ID token, one for Microsoft Graph).
-	TokenWrongType Reason = "token_wrong_type"
-	// TokenBadSignature: the key is unknown, or the signature is not by it.
-	TokenBadSignature Reason = "token_bad_signature"
-	// TokenRevoked: a token of ours whose session has ended.
-	TokenRevoked Reason = "token_revoked"
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
 )
 
-// Rejected is the error for a token that is not accepted: 401 (RFC 6750 section 3.1, invalid_token).
+// Rejected is the error for a token that is not accepted: 401 (RFC 6750 section 3.1, invalid_token). Whoever sent it learns
+// nothing but that (AUT-6): the rest is for the log line and the sealed ticket.
 type Rejected struct {
-	Reason Reason
-	// Rule is the name of the check that failed, as the package comment lists them. It is for the log, not for the caller.
-	Rule string
+	// Cause is the rule that failed: Explain tells what it means.
+	Cause Cause
+	// Expected and Got are what the rule compared, at most 120 bytes each, or "". They hold no token, no part of one that
+	// somebody could use, and no claim about a person.
+	Expected, Got string
 }
 
 func (r *Rejected) Error() string {
-	return "token refused: " + string(r.Reason) + " (rule " + r.Rule + ")"
+	return "token refused: " + string(r.Cause) + comparison(r.Expected, r.Got)
 }
 
 // Forbidden is the error for a caller who is known and may not do this: 403 (RFC 6750 section 3.1, insufficient_scope).
 type Forbidden struct {
+	// Cause is the rule that failed: Explain tells what it means, and which class the caller sees.
+	Cause Cause
 	// Scope is the one that is needed.
 	Scope string
+	// Expected and Got are what the rule compared, as in Rejected.
+	Expected, Got string
 }
 
-func (f *Forbidden) Error() string { return "the scope " + f.Scope + " is needed" }
+func (f *Forbidden) Error() string {
+	return "the scope " + f.Scope + " is refused: " + string(f.Cause) + comparison(f.Expected, f.Got)
+}
+
+// comparison puts what was expected and what came behind a message.
+func comparison(expected, got string) string {
+	switch {
+	case expected == "" && got == "":
+		return ""
+	case expected == "":
+		return " (got " + got + ")"
+	case got == "":
+		return " (expected " + expected + ")"
+	}
+	return " (expected " + expected + ", got " + got + ")"
+}
 
 // ErrUnavailable says that nobody can tell now whether the token is good, since the issuer's keys or the storage cannot be
 // reached: 503. Asking again later is right.
 var ErrUnavailable = errors.New("the token cannot be checked now")
+
+// maxShown is the most that Expected and Got hold, in bytes.
+const maxShown = 120
+
+// shown makes what came from outside fit for a log line and a ticket: short, on one line, and never a token inside a claim.
+// What looks like one is not quoted: every JWT, and every part of one with JSON in it, begins with the base64url of `{"`.
+func shown(text string) string {
+	if strings.Contains(text, "eyJ") {
+		return "(something like a token)"
+	}
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || 0x7f <= r && r < 0xa0 || r == utf8.RuneError || r == '\u2028' || r == '\u2029' {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(text) <= maxShown {
+		return text
+	}
+	end := maxShown - len("…")
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}

@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
@@ -22,6 +27,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"latchkey/handler/internal/secret"
 	"latchkey/handler/internal/subject"
 	"latchkey/handler/internal/token"
 )
@@ -35,6 +41,8 @@ const (
 	appID       = "dddddddd-0000-4000-8000-000000000004"
 	role        = "write:activation"
 	ownIssuer   = "https://latchkey.example/"
+
+	providerIssuer = "https://idp.example/realms/nhs"
 )
 
 var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
@@ -124,15 +132,15 @@ func newClock() *clock {
 func (c *clock) now() time.Time          { return time.Unix(0, c.ns.Load()) }
 func (c *clock) advance(d time.Duration) { c.ns.Add(int64(d)) }
 
-// issuer is a server with a keys document, over TLS.
-type issuer struct {
+// webIssuer is a server with a keys document, over TLS.
+type webIssuer struct {
 	*httptest.Server
 	hits   atomic.Int64
 	answer atomic.Value // http.HandlerFunc
 }
 
-func newIssuer(t testing.TB) *issuer {
-	s := &issuer{}
+func newWebIssuer(t testing.TB) *webIssuer {
+	s := &webIssuer{}
 	s.serve(goodDocument())
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.hits.Add(1)
@@ -144,13 +152,13 @@ func newIssuer(t testing.TB) *issuer {
 	return s
 }
 
-func (s *issuer) do(h http.HandlerFunc) { s.answer.Store(h) }
+func (s *webIssuer) do(h http.HandlerFunc) { s.answer.Store(h) }
 
-func (s *issuer) serve(document string) {
+func (s *webIssuer) serve(document string) {
 	s.do(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, document) })
 }
 
-func (s *issuer) fail(status int) {
+func (s *webIssuer) fail(status int) {
 	s.do(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
 }
 
@@ -158,46 +166,70 @@ func (s *issuer) fail(status int) {
 type bench struct {
 	*Verifier
 	clock  *clock
-	issuer *issuer
+	issuer *webIssuer
 	keys   *Keys
 	tokens *token.Issuer
+	ours   *ecdsa.PrivateKey // which signs them
 	log    *bytes.Buffer
+
+	provider     *webIssuer
+	providerKeys *Keys
+	config       Config
 
 	// session is what the storage answers.
 	session func(of subject.ID, sid, jti string) (bool, error)
 }
 
 func newBench(t testing.TB) *bench {
-	b := &bench{clock: newClock(), issuer: newIssuer(t), log: &bytes.Buffer{}}
-	b.session = func(subject.ID, string, string) (bool, error) { return true, nil }
+	b := &bench{clock: newClock(), issuer: newWebIssuer(t), log: &bytes.Buffer{}}
+	b.session = func(_ subject.ID, sid, _ string) (bool, error) { return sid != "ended", nil }
+	b.ours = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	b.keys = must(NewKeys(KeysConfig{
 		URL: b.issuer.URL, Tenant: tenant, Client: b.issuer.Client(), Now: b.clock.now, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}))
 	b.tokens = must(token.NewIssuer(token.Config{
-		Issuer: ownIssuer, Audience: ownIssuer, Keys: []*token.Key{ownKey()}, Now: b.clock.now, Random: rand.Reader,
+		Issuer: ownIssuer, Audience: ownIssuer, Keys: []*token.Key{tokenKey(b.ours)}, Now: b.clock.now, Random: rand.Reader,
 	}))
-	b.Verifier = must(NewVerifier(
-		Entra{Tenant: tenant, Audiences: []string{audience, audienceURI}, Keys: b.keys},
-		Own{
-			Issuer: ownIssuer, Verify: func(raw string) (token.Claims, error) { return b.tokens.Verify(raw) },
+	b.config = Config{
+		Entra: Entra{Tenant: tenant, Audiences: []string{audience, audienceURI}, Keys: b.keys},
+		Own: Own{
+			Issuer: ownIssuer, Tokens: func() *token.Issuer { return b.tokens },
 			Session: func(_ context.Context, of subject.ID, sid, jti string) (bool, error) { return b.session(of, sid, jti) },
 		},
-		b.clock.now))
+		Now: b.clock.now,
+	}
+	b.provider = newWebIssuer(t)
+	b.provider.serve(providerDocument())
+	b.providerKeys = must(NewKeys(KeysConfig{
+		Issuer: providerIssuer, Algorithms: Algorithms(), URL: b.provider.URL, Client: b.provider.Client(), Now: b.clock.now,
+		Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+	}))
+	b.config.Providers = []Provider{{
+		Issuer: providerIssuer, Audiences: []string{audience, "latchkey"}, Algorithms: Algorithms(),
+		Roles: must(ParsePath("resource_access.latchkey.roles")), Scopes: must(ParsePath("scope")), Keys: b.providerKeys,
+	}}
+	b.Verifier = must(NewVerifier(b.config))
 	return b
+}
+
+// tokenKey makes a signing key of ours.
+func tokenKey(key *ecdsa.PrivateKey) *token.Key {
+	der := must(x509.MarshalPKCS8PrivateKey(key))
+	return must(token.ParseKey(secret.New(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))))
 }
 
 func (b *bench) verify(raw string) (Caller, error) {
 	return b.Verify(context.Background(), "Bearer "+raw)
 }
 
-// rejectedBy tells the rule and the reason of a refusal.
-func rejectedBy(err error) (rule string, reason Reason) {
+// causeOf tells the cause of a refusal.
+func causeOf(err error) Cause {
 	var r *Rejected
 	if errors.As(err, &r) {
-		return r.Rule, r.Reason
+		return r.Cause
 	}
-	return "", ""
+	return ""
 }
 
 func hmacSigned(header, claims members, secret []byte) string {
@@ -211,4 +243,61 @@ func pssSigned(header, claims members) string {
 	h := crypto.SHA256.New()
 	h.Write([]byte(text))
 	return text + "." + base64.RawURLEncoding.EncodeToString(must(rsa.SignPSS(rand.Reader, rsaKeys()["k1"], crypto.SHA256, h.Sum(nil), nil)))
+}
+
+// signers are the provider's keys, by kid, drawn once. k1 is the kid of a key of Entra's as well.
+var signers = sync.OnceValue(func() map[string]crypto.Signer {
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	return map[string]crypto.Signer{
+		"rs": must(rsa.GenerateKey(rand.Reader, 2048)), "ps": must(rsa.GenerateKey(rand.Reader, 2048)),
+		"es": must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), "ed": must[crypto.Signer](ed, err),
+		"k1": must(rsa.GenerateKey(rand.Reader, 2048)),
+	}
+})
+
+// publicJWK is the JWK of a key as a provider publishes it, with changes: nil deletes.
+func publicJWK(kid string, key crypto.PublicKey, changes members) members {
+	j := members{"kid": kid, "use": "sig"}
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		j = jwkOf(kid, k, members{"issuer": nil, "cloud_instance_name": nil, "x5t": nil})
+	case *ecdsa.PublicKey:
+		point := must(k.Bytes())
+		j["kty"], j["crv"], j["x"], j["y"] = "EC", "P-256", b64(point[1:33]), b64(point[33:])
+	case ed25519.PublicKey:
+		j["kty"], j["crv"], j["x"] = "OKP", "Ed25519", b64(k)
+	}
+	return changed(j, changes)
+}
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func providerDocument() string {
+	return documentOf(
+		publicJWK("rs", signers()["rs"].Public(), members{"alg": RS256}), publicJWK("ps", signers()["ps"].Public(), members{"alg": PS256}),
+		publicJWK("es", signers()["es"].Public(), nil), publicJWK("ed", signers()["ed"].Public(), nil),
+		publicJWK("k1", signers()["k1"].Public(), members{"alg": RS256}),
+	)
+}
+
+// keycloak are the claims of a good access token of a person, as Keycloak makes them.
+func keycloak() members {
+	return members{
+		"iss": providerIssuer, "aud": []string{"account", "latchkey"}, "sub": "f:1b2c:alice", "typ": "Bearer", "azp": "clinic-app",
+		"iat": noon.Unix() - 5, "exp": noon.Unix() + 300, "jti": "j", "scope": "openid email " + role,
+		"resource_access": members{"latchkey": members{"roles": []string{role, "more"}}, "account": members{"roles": []string{"x"}}},
+		"email":           "alice@example.org", "preferred_username": "alice",
+	}
+}
+
+// providerSigned makes a token signed by the provider's key of this kid, by the algorithm that the header names if the key can.
+func providerSigned(kid string, header, claims members) string {
+	header = changed(members{"typ": "JWT", "alg": algorithmOf(kid), "kid": kid}, header)
+	text := b64(must(json.Marshal(header))) + "." + b64(must(json.Marshal(claims)))
+	m := jwt.GetSigningMethod(algorithmOf(kid))
+	return text + "." + b64(must(m.Sign(text, signers()[kid])))
+}
+
+func algorithmOf(kid string) string {
+	return map[string]string{"rs": RS256, "ps": PS256, "es": ES256, "ed": EdDSA, "k1": RS256}[kid]
 }

@@ -2,45 +2,39 @@ package caller
 
 import (
 	"context"
-	"crypto/rsa"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/MicahParks/jwkset"
 )
 
 // How long things take. model.md and threats.md F-12 and F-13 give the reasons.
 const (
-	refreshEvery  = time.Hour        // less up to a tenth, so that instances do not ask in step
-	keepFor       = 24 * time.Hour   // how long keys serve when the issuer is down
-	unknownEvery  = 30 * time.Second // how often unknown kids may cause a fetch
-	coldEvery     = 2 * time.Second  // how often requests may cause a fetch while there are no keys
-	retryAtMost   = 30 * time.Second // the longest pause after a fetch that failed
-	fetchTimeout  = 10 * time.Second
-	waitForFetch  = 2 * time.Second // how long a request waits, from the fetch's start
-	maxDocument   = 1 << 20         // bytes
-	minKeyBits    = 2048            // RFC 7518 section 3.3
-	maxKeyBits    = 8192            // what crypto/tls takes as well: more only costs time
-	templateInKey = "{tenantid}"
-	cloudInKey    = "microsoftonline.com"
+	refreshEvery = time.Hour        // less up to a tenth, so that instances do not ask in step
+	keepFor      = 24 * time.Hour   // how long keys serve when the issuer is down
+	unknownEvery = 30 * time.Second // how often unknown kids may cause a fetch
+	coldEvery    = 2 * time.Second  // how often requests may cause a fetch while there are no keys
+	retryAtMost  = 30 * time.Second // the longest pause after a fetch that failed
+	fetchTimeout = 10 * time.Second
+	waitForFetch = 2 * time.Second // how long a request waits, from the fetch's start
+	maxDocument  = 1 << 20         // bytes
 )
 
-// KeysConfig is what Keys are made of.
+// KeysConfig is what Keys are made of: of the tenant of Entra ID, or of a provider.
 type KeysConfig struct {
-	// URL is where the keys document is, https only.
-	URL string
-	// Tenant is whose keys they are: a key that names another issuer or another cloud is passed over.
+	// Tenant is whose keys they are, with Entra ID. Its keys are for RS256, and name no other issuer and no other cloud.
 	Tenant string
+	// Issuer is whose they are, else; Algorithms are what they may be for.
+	Issuer     string
+	Algorithms []string
+	// URL is where the keys document is, https only. For a provider it may be "": then the issuer's metadata says it.
+	URL string
 	// Client is how it is fetched. Redirects are not followed, whatever it says.
 	Client *http.Client
 	Now    func() time.Time
@@ -50,15 +44,17 @@ type KeysConfig struct {
 	Log *slog.Logger
 }
 
-// Keys are the public keys of a tenant, from the document it publishes (AUT-4). They are refreshed ahead of time by Run, kept
-// for 24 h when the issuer is down, and replaced only by a document with at least one usable key (threats.md F-12): RSA of
-// 2048 to 8192 bits with an odd exponent of 3 or more, for signatures by RS256 or without saying so, with a kid of its own,
-// and with no issuer or cloud but the tenant's (as IdentityModel's AadIssuerValidator has it). A kid that is not there causes
-// at most one fetch per 30 s, shared by all who wait for it, and leaves nothing behind (F-13).
+// Keys are the public keys of an issuer, from the document it publishes (AUT-4). They are refreshed ahead of time by Run, kept
+// for 24 h when the issuer is down, and replaced only by a document with at least one usable key (threats.md F-12): with a kid
+// of its own, for signatures or without saying so, by one algorithm that is allowed; RSA of 2048 to 8192 bits with an odd
+// exponent of 3 or more, P-256, or Ed25519. Where no address is set, the issuer's metadata is asked for it each time
+// (OpenID Connect Discovery section 4), so that keys may move. A kid that is not there causes at most one fetch per 30 s, shared
+// by all who wait for it, and leaves nothing behind (F-13).
 //
 // Keys are safe for concurrent use.
 type Keys struct {
 	config KeysConfig
+	rules  keyRules
 	client http.Client
 	set    atomic.Pointer[keySet]
 
@@ -70,7 +66,7 @@ type Keys struct {
 }
 
 type keySet struct {
-	keys map[string]*rsa.PublicKey // by kid
+	keys map[string]*publicKey // by kid
 	// ambiguous: two keys in the document had one kid, and are not here.
 	ambiguous bool
 	fetched   time.Time
@@ -86,19 +82,34 @@ var errUnknownKey = errors.New("no key has this kid")
 
 // NewKeys checks the configuration. It fetches nothing yet: Run does, or the first token.
 func NewKeys(config KeysConfig) (*Keys, error) {
-	u, err := url.Parse(config.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return nil, errors.New("the keys document's address must be an https URL without a user")
+	k := &Keys{config: config, rules: keyRules{algorithms: config.Algorithms}, client: *config.Client}
+	switch ofTenant := config.Tenant != ""; {
+	case ofTenant == (config.Issuer != ""):
+		return nil, errors.New("keys are of a tenant or of an issuer")
+	case ofTenant:
+		k.rules = keyRules{[]string{RS256}, strings.ToLower(config.Tenant)}
+		if !isGUID(k.rules.tenant) {
+			return nil, errors.New("the tenant must be a GUID")
+		}
+	case len(config.Algorithms) == 0 || slices.ContainsFunc(config.Algorithms, unknownAlgorithm):
+		return nil, errors.New("the issuer's algorithms must be some of " + anyOf(Algorithms()))
 	}
-	config.Tenant = strings.ToLower(config.Tenant)
-	if !isGUID(config.Tenant) {
-		return nil, errors.New("the tenant must be a GUID")
+	asked := config.URL
+	if asked == "" {
+		asked = config.Issuer // whose metadata says where the keys are
 	}
-	k := &Keys{config: config, client: *config.Client}
+	if err := secure(asked); err != nil {
+		return nil, fmt.Errorf("where the keys are: %w", err)
+	}
 	k.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	k.client.Jar = nil
 	return k, nil
 }
+
+func unknownAlgorithm(algorithm string) bool { return method(algorithm) == nil }
+
+// Issuer is whose keys they are: the issuer's URL, or the tenant.
+func (k *Keys) Issuer() string { return k.config.Tenant + k.config.Issuer }
 
 // Run keeps the keys fresh until the context ends.
 func (k *Keys) Run(ctx context.Context) {
@@ -143,7 +154,7 @@ func (k *Keys) Problem() error {
 
 // key returns the key of a kid: from memory, or after one fetch that all waiters share. errUnknownKey when the issuer has none,
 // ErrUnavailable when that cannot be told.
-func (k *Keys) key(ctx context.Context, kid string) (*rsa.PublicKey, error) {
+func (k *Keys) key(ctx context.Context, kid string) (*publicKey, error) {
 	if set := k.current(); set != nil && set.keys[kid] != nil {
 		return set.keys[kid], nil
 	}
@@ -170,6 +181,16 @@ func (k *Keys) key(ctx context.Context, kid string) (*rsa.PublicKey, error) {
 		return nil, fmt.Errorf("%w: there are no keys of the issuer yet", ErrUnavailable)
 	}
 	return nil, errUnknownKey
+}
+
+// hold reports whether the key is still the one of its kid.
+func (k *Keys) hold(kid string, key *publicKey) bool {
+	set := k.current()
+	if set == nil {
+		return false
+	}
+	now := set.keys[kid]
+	return now != nil && now.print == key.print
 }
 
 // current returns the keys, or nil if there are none young enough.
@@ -228,9 +249,9 @@ func (k *Keys) begin() {
 		}
 		switch {
 		case err != nil && k.problem == nil:
-			k.config.Log.Warn("the issuer's keys cannot be fetched", "url", k.config.URL, "error", err)
+			k.config.Log.Warn("the issuer's keys cannot be fetched", "issuer", k.Issuer(), "error", err)
 		case err == nil && k.problem != nil:
-			k.config.Log.Info("the issuer's keys can be fetched again", "url", k.config.URL)
+			k.config.Log.Info("the issuer's keys can be fetched again", "issuer", k.Issuer())
 		}
 		k.problem = err
 	}()
@@ -245,7 +266,33 @@ func (k *Keys) fetch() (set *keySet, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, k.config.URL, nil)
+	address := k.config.URL
+	if address == "" {
+		metadata, err := k.get(ctx, strings.TrimSuffix(k.config.Issuer, "/")+"/.well-known/openid-configuration")
+		if err != nil {
+			return nil, fmt.Errorf("asking for metadata: %w", err)
+		}
+		if address, err = keysAddress(metadata, k.config.Issuer); err != nil {
+			return nil, err
+		}
+	}
+	document, err := k.get(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	set, err = k.rules.parse(document)
+	if err != nil {
+		return nil, err
+	}
+	if before := k.current(); set.ambiguous && before != nil && !before.ambiguous {
+		return nil, errors.New("the keys document has two keys of one kid: the keys from before it stay")
+	}
+	return set, nil
+}
+
+// get fetches one document of at most 1 MiB.
+func (k *Keys) get(ctx context.Context, address string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -263,16 +310,9 @@ func (k *Keys) fetch() (set *keySet, err error) {
 		return nil, err
 	}
 	if len(document) > maxDocument {
-		return nil, errors.New("the keys document has more than 1 MiB")
+		return nil, errors.New("the document has more than 1 MiB")
 	}
-	set, err = parseKeys(document, k.config.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	if before := k.current(); set.ambiguous && before != nil && !before.ambiguous {
-		return nil, errors.New("the keys document has two keys of one kid: the keys from before it stay")
-	}
-	return set, nil
+	return document, nil
 }
 
 // jitter draws a duration below the given one.
@@ -282,73 +322,4 @@ func (k *Keys) jitter(below time.Duration) time.Duration {
 		return 0
 	}
 	return below * time.Duration(b[0]) / 256
-}
-
-// parseKeys reads a JWK set (RFC 7517 section 5). Keys that we cannot use are passed over, as that section wants; when two
-// different ones have the same kid neither is used, and the set is ambiguous. A document without any key is an error.
-func parseKeys(document []byte, tenant string) (*keySet, error) {
-	var published struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(document, &published); err != nil {
-		return nil, errors.New("the keys document is no JWK set")
-	}
-	keys := make(map[string]*rsa.PublicKey, len(published.Keys))
-	var twice []string
-	for _, raw := range published.Keys {
-		kid, key := parseKey(raw, tenant)
-		if key == nil {
-			continue
-		}
-		if other := keys[kid]; other != nil && !other.Equal(key) {
-			twice = append(twice, kid)
-		}
-		keys[kid] = key
-	}
-	for _, kid := range twice {
-		delete(keys, kid)
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("the keys document has no key that can be used")
-	}
-	return &keySet{keys: keys, ambiguous: len(twice) > 0}, nil
-}
-
-// parseKey returns a key that can be used, or nil.
-func parseKey(raw json.RawMessage, tenant string) (kid string, key *rsa.PublicKey) {
-	var k struct {
-		jwkset.JWKMarshal
-		// These two are Microsoft's own; jwkset drops what it does not know.
-		Issuer *string `json:"issuer"`
-		Cloud  *string `json:"cloud_instance_name"`
-	}
-	if err := json.Unmarshal(raw, &k); err != nil {
-		return "", nil
-	}
-	v1, v2 := issuers(tenant)
-	switch {
-	case k.KTY != jwkset.KtyRSA, k.KID == "", len(k.KID) > maxName,
-		k.USE != "" && k.USE != jwkset.UseSig,
-		k.ALG != "" && k.ALG != jwkset.AlgRS256,
-		k.KEYOPS != nil && !slices.Contains(k.KEYOPS, jwkset.KeyOpsVerify),
-		k.Cloud != nil && *k.Cloud != cloudInKey:
-		return "", nil
-	}
-	if k.Issuer != nil {
-		issuer := strings.ReplaceAll(*k.Issuer, templateInKey, tenant)
-		if issuer != v1 && issuer != v2 {
-			return "", nil
-		}
-	}
-	// Nothing but the numbers is taken: what certificates say beside them is trusted by nobody here.
-	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{KTY: k.KTY, N: k.N, E: k.E},
-		jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
-	if err != nil {
-		return "", nil
-	}
-	key, ok := jwk.Key().(*rsa.PublicKey)
-	if !ok || key.N.BitLen() < minKeyBits || key.N.BitLen() > maxKeyBits || key.E < 3 || key.E%2 == 0 {
-		return "", nil
-	}
-	return k.KID, key
 }

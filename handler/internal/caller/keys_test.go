@@ -2,6 +2,8 @@ package caller
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
@@ -11,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +88,10 @@ func broken() map[string]http.HandlerFunc {
 		"keys no list":         text(`{"keys":{}}`),
 		"no key that fits":     text(documentOf(jwkOf("k1", k1, members{"use": "enc"}))),
 		"cut off":              text(goodDocument()[:200]),
+		"keys twice":           text(strings.TrimSuffix(goodDocument(), "}") + `,"keys":[]}`),
+		"Keys":                 text(strings.Replace(goodDocument(), `"keys"`, `"Keys"`, 1)),
+		"a kid twice in a key": text(strings.Replace(goodDocument(), `"kid":"k1"`, `"kid":"k1","\u006bid":"k9"`, 1)),
+		"no UTF-8":             text(strings.Replace(goodDocument(), `"kid":"k1"`, "\"x\":\"\xff\",\"kid\":\"k1\"", 1)),
 		"something behind":     text(goodDocument() + "{}"),
 		"more than 1 MiB":      text(goodDocument() + strings.Repeat(" ", 1<<20)),
 		"the connection dies":  func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -152,8 +159,8 @@ func TestAUT4_TwoKeysOfOneKid(t *testing.T) {
 	if _, err := b.verify(tokenOf("k1", "k1")); err != nil || b.keys.Problem() == nil {
 		t.Errorf("%v, %v", err, b.keys.Problem())
 	}
-	if rule, _ := rejectedBy(lastOf(b.verify(tokenOf("k1", "attacker")))); rule != "signature" {
-		t.Errorf("the second key of the kid: %s", rule)
+	if cause := causeOf(lastOf(b.verify(tokenOf("k1", "attacker")))); cause != SignatureWrong {
+		t.Errorf("the second key of the kid: %s", cause)
 	}
 
 	cold := newBench(t)
@@ -162,8 +169,8 @@ func TestAUT4_TwoKeysOfOneKid(t *testing.T) {
 		t.Error(err)
 	}
 	for _, key := range []string{"k1", "attacker"} {
-		if rule, _ := rejectedBy(lastOf(cold.verify(tokenOf("k1", key)))); rule != "key" {
-			t.Errorf("%s at the start: %s", key, rule)
+		if cause := causeOf(lastOf(cold.verify(tokenOf("k1", key)))); cause != KeyUnknown {
+			t.Errorf("%s at the start: %s", key, cause)
 		}
 	}
 }
@@ -198,6 +205,10 @@ func TestAUT4_WhichKeysAreTaken(t *testing.T) {
 		{"issuer of another tenant", []members{jwkOf("k", k, members{"issuer": "https://login.microsoftonline.com/" + otherTenant + "/v2.0"})}, false},
 		{"issuer of the consumers' tenant", []members{jwkOf("k", k, members{"issuer": "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0"})}, false},
 		{"issuer empty", []members{jwkOf("k", k, members{"issuer": ""})}, false},
+		{"kid in another case", []members{jwkOf("k", k, members{"kid": nil, "KID": "k"})}, false},
+		{"use no string", []members{jwkOf("k", k, members{"use": []string{"sig"}})}, false},
+		{"alg no string", []members{jwkOf("k", k, members{"alg": []string{"RS256"}})}, false},
+		{"key_ops one text", []members{jwkOf("k", k, members{"key_ops": "verify"})}, false},
 		{"issuer no string", []members{jwkOf("k", k, members{"issuer": 1})}, false},
 		{"another cloud", []members{jwkOf("k", k, members{"cloud_instance_name": "partner.microsoftonline.cn"})}, false},
 		{"no kid", []members{jwkOf("k", k, members{"kid": nil})}, false},
@@ -213,11 +224,11 @@ func TestAUT4_WhichKeysAreTaken(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			// k2 is always there, so that the document as a whole is good.
 			document := documentOf(append(test.jwks, jwkOf("k2", &rsaKeys()["k2"].PublicKey, nil))...)
-			set, err := parseKeys([]byte(document), tenant)
+			set, err := keyRules{[]string{RS256}, tenant}.parse([]byte(document))
 			if err != nil || set.keys["k2"] == nil {
 				t.Fatalf("%v, %v", set, err)
 			}
-			if got := set.keys["k"]; (got != nil) != test.want || got != nil && !got.Equal(k) {
+			if got := set.keys["k"]; (got != nil) != test.want || got != nil && !k.Equal(got.key) {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -236,7 +247,7 @@ func TestAUT4_UnknownKidsFetchOnceIn30Seconds(t *testing.T) {
 			wait.Go(func() {
 				for range 50 {
 					_, err := b.verify(tokenOf(rand.Text(), "attacker"))
-					if rule, reason := rejectedBy(err); rule != "key" || reason != TokenBadSignature {
+					if causeOf(err) != KeyUnknown {
 						t.Error(err)
 					}
 				}
@@ -277,8 +288,8 @@ func TestAUT4_RotationIsPickedUp(t *testing.T) {
 		t.Errorf("%d fetches", hits)
 	}
 	// A key that was withdrawn is gone (CVE-2025-22149).
-	if rule, _ := rejectedBy(lastOf(b.verify(tokenOf("k1", "k1")))); rule != "key" {
-		t.Errorf("the withdrawn key: %s", rule)
+	if cause := causeOf(lastOf(b.verify(tokenOf("k1", "k1")))); cause != KeyUnknown {
+		t.Errorf("the withdrawn key: %s", cause)
 	}
 }
 
@@ -294,16 +305,174 @@ func TestAUT4_AKidThatCannotBeLookedUpIsNoRefusal(t *testing.T) {
 }
 
 func TestNewKeysRefuses(t *testing.T) {
+	ofTenant := KeysConfig{URL: keysURL(tenant), Tenant: tenant}
+	ofIssuer := KeysConfig{Issuer: providerIssuer, Algorithms: []string{RS256}}
+	with := func(c KeysConfig, change func(*KeysConfig)) KeysConfig { change(&c); return c }
+	bad := map[string]KeysConfig{
+		"every tenant's keys":           with(ofTenant, func(c *KeysConfig) { c.Tenant = "common" }),
+		"a tenant and an issuer":        with(ofTenant, func(c *KeysConfig) { c.Issuer = providerIssuer }),
+		"nobody's":                      {URL: keysURL(tenant)},
+		"no algorithm":                  with(ofIssuer, func(c *KeysConfig) { c.Algorithms = nil }),
+		"a shared secret":               with(ofIssuer, func(c *KeysConfig) { c.Algorithms = []string{RS256, "HS256"} }),
+		"an unknown algorithm":          with(ofIssuer, func(c *KeysConfig) { c.Algorithms = []string{"RS512"} }),
+		"discovery of a name":           with(ofIssuer, func(c *KeysConfig) { c.Issuer = "nhs" }),
+		"discovery without TLS":         with(ofIssuer, func(c *KeysConfig) { c.Issuer = "http://idp.example" }),
+		"a provider's keys without TLS": with(ofIssuer, func(c *KeysConfig) { c.URL = "http://idp.example/keys" }),
+	}
 	for _, url := range []string{"", "http://login.microsoftonline.com/x", "https://", "ftp://x", "https://a:b@login.microsoftonline.com/x", "/keys"} {
-		if k, err := NewKeys(KeysConfig{URL: url, Tenant: tenant, Client: http.DefaultClient}); err == nil {
-			t.Errorf("%q: %v", url, k)
+		bad["address "+url] = with(ofTenant, func(c *KeysConfig) { c.URL = url })
+	}
+	for name, c := range bad {
+		c.Client = http.DefaultClient
+		if k, err := NewKeys(c); err == nil {
+			t.Errorf("%s: %v", name, k)
 		}
 	}
-	if k, err := NewKeys(KeysConfig{URL: keysURL("common"), Tenant: "common", Client: http.DefaultClient}); err == nil {
-		t.Errorf("every tenant's keys: %v", k)
+	for want, c := range map[string]KeysConfig{
+		tenant: ofTenant, providerIssuer: ofIssuer,
+		"nhs": with(ofIssuer, func(c *KeysConfig) { c.Issuer, c.URL = "nhs", "https://idp.example/keys" }),
+	} {
+		c.Client = http.DefaultClient
+		if k, err := NewKeys(c); err != nil || k.Issuer() != want {
+			t.Errorf("%s: %v", want, err)
+		}
 	}
-	if _, err := NewKeys(KeysConfig{URL: keysURL(tenant), Tenant: tenant, Client: http.DefaultClient}); err != nil {
+}
+
+// A key is for one algorithm (RFC 8725 section 3.1): the one that it names, or the only one it can be meant for.
+func TestAUT4_AKeyIsPinnedToOneAlgorithm(t *testing.T) {
+	rs, es, ed := signers()["rs"].Public(), signers()["es"].Public(), signers()["ed"].Public()
+	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	point := must(p384.PublicKey.Bytes())
+	all, rsaOnly := Algorithms(), []string{RS256}
+	for _, test := range []struct {
+		name    string
+		jwk     members
+		allowed []string
+		want    string
+	}{
+		{"RSA that says RS256", publicJWK("k", rs, members{"alg": "RS256"}), all, RS256},
+		{"RSA that says PS256", publicJWK("k", rs, members{"alg": "PS256"}), all, PS256},
+		{"RSA that could be meant for two", publicJWK("k", rs, nil), all, ""},
+		{"RSA that can only be meant for one", publicJWK("k", rs, nil), []string{PS256, ES256, EdDSA}, PS256},
+		{"RSA that says what is not allowed", publicJWK("k", rs, members{"alg": "PS256"}), rsaOnly, ""},
+		{"RSA that says ES256", publicJWK("k", rs, members{"alg": "ES256"}), all, ""},
+		{"RSA that says RSA-OAEP", publicJWK("k", rs, members{"alg": "RSA-OAEP"}), all, ""},
+		{"P-256", publicJWK("k", es, nil), all, ES256},
+		{"P-256 that is not allowed", publicJWK("k", es, nil), rsaOnly, ""},
+		{"P-256 that says RS256", publicJWK("k", es, members{"alg": "RS256"}), all, ""},
+		{"P-256 off the curve", publicJWK("k", es, members{"y": b64(make([]byte, 32))}), all, ""},
+		{"P-384", members{"kid": "k", "kty": "EC", "crv": "P-384", "x": b64(point[1:49]), "y": b64(point[49:])}, all, ""},
+		{"P-384 that says P-256", members{"kid": "k", "kty": "EC", "crv": "P-256", "x": b64(point[1:49]), "y": b64(point[49:])}, all, ""},
+		{"Ed25519", publicJWK("k", ed, nil), all, EdDSA},
+		{"Ed25519 that says EdDSA", publicJWK("k", ed, members{"alg": "EdDSA"}), all, EdDSA},
+		{"Ed25519 a byte short", publicJWK("k", ed, members{"x": b64(make([]byte, 31))}), all, ""},
+		{"X25519", publicJWK("k", ed, members{"crv": "X25519"}), all, ""},
+		{"a shared secret", members{"kid": "k", "kty": "oct", "k": b64(make([]byte, 32)), "alg": "HS256"}, all, ""},
+		{"an issuer that nobody asks a provider for", publicJWK("k", es, members{"issuer": "https://x.example"}), all, ES256},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			other := publicJWK("other", signers()["k1"].Public(), members{"alg": test.allowed[0]}) // so that the document is good
+			set, err := keyRules{algorithms: test.allowed}.parse([]byte(documentOf(test.jwk, other)))
+			got := ""
+			if err == nil && set.keys["k"] != nil {
+				got = set.keys["k"].algorithm
+			}
+			if got != test.want || err != nil && test.allowed[0] == RS256 {
+				t.Errorf("%q, %v, want %q", got, err, test.want)
+			}
+		})
+	}
+	// The same key for two algorithms under one kid is two keys.
+	twice := documentOf(publicJWK("k", rs, members{"alg": "RS256"}), publicJWK("k", rs, members{"alg": "PS256"}), publicJWK("es", es, nil))
+	if set, err := (keyRules{algorithms: all}).parse([]byte(twice)); err != nil || set.keys["k"] != nil || !set.ambiguous {
+		t.Errorf("%+v, %v", set, err)
+	}
+}
+
+// discovered is a provider whose metadata says where its keys are.
+func discovered(issuer string, answer func(address string) (*http.Response, error)) *Keys {
+	return must(NewKeys(KeysConfig{
+		Issuer: issuer, Algorithms: Algorithms(), Now: time.Now, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+		Client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return answer(r.URL.String()) })},
+	}))
+}
+
+func TestAUT4_KeysAreFoundByDiscovery(t *testing.T) {
+	for _, issuer := range []string{providerIssuer, "https://tenant.auth.example/"} {
+		var asked []string
+		keysAt := "https://keys.example/1"
+		k := discovered(issuer, func(address string) (*http.Response, error) {
+			asked = append(asked, address)
+			switch address {
+			case strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration":
+				return answering(string(must(json.Marshal(members{"issuer": issuer, "jwks_uri": keysAt, "x": 1}))))
+			case keysAt:
+				return answering(providerDocument())
+			}
+			return nil, errors.New("nobody is there")
+		})
+		if _, err := k.key(t.Context(), "es"); err != nil || len(asked) != 2 {
+			t.Errorf("%v, asked %q", err, asked)
+		}
+		keysAt = "https://keys.example/2"
+		<-k.fetchNow().done
+		if err := k.Problem(); err != nil || len(asked) != 4 {
+			t.Errorf("keys that moved: %v, asked %q", err, asked)
+		}
+	}
+}
+
+func TestAUT4_MetadataThatIsNotTheIssuersIsRefused(t *testing.T) {
+	good := members{"issuer": providerIssuer, "jwks_uri": "https://keys.example/1"}
+	text := func(changes members) string { return string(must(json.Marshal(changed(good, changes)))) }
+	for name, metadata := range map[string]string{
+		"another issuer":            text(members{"issuer": "https://evil.example"}),
+		"the issuer with a slash":   text(members{"issuer": providerIssuer + "/"}),
+		"no issuer":                 text(members{"issuer": nil}),
+		"an issuer that is no text": text(members{"issuer": []string{providerIssuer}}),
+		"no address":                text(members{"jwks_uri": nil}),
+		"an address without TLS":    text(members{"jwks_uri": "http://keys.example/1"}),
+		"an address with a user":    text(members{"jwks_uri": "https://a@keys.example/1"}),
+		"an address that is none":   text(members{"jwks_uri": "keys"}),
+		"a file":                    text(members{"jwks_uri": "file:///etc/passwd"}),
+		"HTML":                      "<html>",
+		"null":                      "null",
+		"the issuer twice":          strings.TrimSuffix(text(nil), "}") + `,"Issuer":"https://evil.example"}`,
+		"something behind":          text(nil) + "{}",
+		"more than 1 MiB":           text(nil) + strings.Repeat(" ", 1<<20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			k := discovered(providerIssuer, func(address string) (*http.Response, error) {
+				asked++
+				if strings.HasPrefix(address, providerIssuer) {
+					return answering(metadata)
+				}
+				return answering(providerDocument())
+			})
+			if _, err := k.key(t.Context(), "es"); !errors.Is(err, ErrUnavailable) || asked != 1 {
+				t.Errorf("%v, %d requests", err, asked)
+			}
+		})
+	}
+}
+
+// Who is known to whom: each issuer's age is its own, and one that is down leaves the other alone.
+func TestAUT4_AProviderThatIsDownLeavesTheOthersAlone(t *testing.T) {
+	b := newBench(t)
+	b.provider.fail(503)
+	if _, err := b.verify(providerSigned("es", nil, keycloak())); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
+	}
+	if _, err := b.verify(signed(header(), v2())); err != nil {
+		t.Error(err)
+	}
+	if !ready(b.keys) || ready(b.providerKeys) {
+		t.Error("the keys' ages are mixed up")
+	}
+	if all := b.config.Keys(); !slices.Equal(all, []*Keys{b.keys, b.providerKeys}) || all[0].Issuer() != tenant || all[1].Issuer() != providerIssuer {
+		t.Errorf("keys %v", all)
 	}
 }
 

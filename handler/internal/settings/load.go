@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -76,11 +77,24 @@ func (p Problems) missing() []string {
 // Load makes a snapshot from layers; a later layer wins over an earlier one, key by key. Either the snapshot or the
 // problems are nil.
 func Load(checks Checks, layers ...Lookup) (*Settings, Problems) {
-	s, problems := load(fields(), checks, layers)
-	if len(problems) > 0 {
+	s, given, problems := load(fields(), checks, layers)
+	problems = append(problems, conflicts(given)...)
+	problems = append(problems, directory(s)...)
+	if problems = append(problems, twoIssuers(s)...); len(problems) > 0 {
 		return nil, problems
 	}
 	derive(s)
+	return s, nil
+}
+
+// LoadOnly makes the part of the snapshot that these keys hold, for tools that need no more of a deployment than that. Either
+// the result or the problems are nil.
+func LoadOnly(checks Checks, keys []string, layers ...Lookup) (*Settings, Problems) {
+	rows := slices.DeleteFunc(fields(), func(f field) bool { return !slices.Contains(keys, f.Key) })
+	s, _, problems := load(rows, checks, layers)
+	if len(problems) > 0 {
+		return nil, problems
+	}
 	return s, nil
 }
 
@@ -100,17 +114,15 @@ func LoadBoot(checks Checks, environment Lookup) (*Boot, Problems) {
 			early = append(early, f)
 		}
 	}
-	s, problems := load(early, checks, []Lookup{environment})
-	if len(problems) > 0 {
+	s, given, problems := load(early, checks, []Lookup{environment})
+	if problems = append(problems, conflicts(given)...); len(problems) > 0 {
 		return nil, problems
 	}
 	return &Boot{KeyVault: s.KeyVault, Network: s.Network, Log: s.Log, HTTP: s.HTTP}, nil
 }
 
-func load(rows []field, checks Checks, layers []Lookup) (*Settings, Problems) {
-	s := &Settings{}
-	var problems Problems
-	given := map[string]bool{}
+func load(rows []field, checks Checks, layers []Lookup) (s *Settings, given map[string]bool, problems Problems) {
+	s, given = &Settings{}, map[string]bool{}
 	for _, f := range rows {
 		v, problem := f.find(layers)
 		given[f.Key] = v.given
@@ -125,7 +137,7 @@ func load(rows []field, checks Checks, layers []Lookup) (*Settings, Problems) {
 			problems = append(problems, *problem)
 		}
 	}
-	return s, append(problems, conflicts(given)...)
+	return s, given, problems
 }
 
 // value is what the layers say about a key.

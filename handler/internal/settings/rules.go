@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/secret"
 )
@@ -34,19 +35,32 @@ type Checks struct {
 	SigningKey func(key secret.Text) error
 }
 
-// within takes a whole number of plain digits from low to high.
-func within(low, high int, into func(*Settings) *int) rule {
+// whole takes a whole number of plain digits from low to high.
+func whole(low, high int64, into func(*Settings) *int64) rule {
 	return rule{fmt.Sprintf("%d to %d", low, high), func(s *Settings, value string, _ Checks) error {
-		n, err := strconv.Atoi(value)
+		n, err := strconv.ParseInt(value, 10, 64)
 		switch {
 		case errors.Is(err, strconv.ErrRange):
 			return errors.New("is out of range")
-		case err != nil, strconv.Itoa(n) != value:
+		case err != nil, strconv.FormatInt(n, 10) != value:
 			return errors.New("is not a whole number")
 		case n < low, n > high:
 			return errors.New("is out of range")
 		}
 		*into(s) = n
+		return nil
+	}}
+}
+
+// within is whole for an int.
+func within(low, high int, into func(*Settings) *int) rule {
+	var n int64
+	number := whole(int64(low), int64(high), func(*Settings) *int64 { return &n })
+	return rule{number.allowed, func(s *Settings, value string, checks Checks) error {
+		if err := number.read(s, value, checks); err != nil {
+			return err
+		}
+		*into(s) = int(n)
 		return nil
 	}}
 }
@@ -163,19 +177,19 @@ func guid(into func(*Settings) *string) rule {
 }
 
 // identities takes pairs of tenant and object, separated by commas.
-func identities(into func(*Settings) *[]Identity) rule {
+func identities(into func(*Settings) *[]identity.Key) rule {
 	return rule{"pairs tid/oid of GUIDs, separated by commas", func(s *Settings, value string, _ Checks) error {
 		items, err := split(strings.ToLower(value))
 		if err != nil {
 			return err
 		}
-		var all []Identity
+		var all []identity.Key
 		for i, item := range items {
 			tenant, object, _ := strings.Cut(item, "/")
 			if !isGUID(tenant) || !isGUID(object) {
 				return fmt.Errorf("has an item %d that is not tid/oid", i+1)
 			}
-			all = append(all, Identity{Tenant: tenant, Object: object})
+			all = append(all, identity.Key{Issuer: tenant, Subject: object})
 		}
 		*into(s) = all
 		return nil

@@ -14,7 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/site"
 )
 
 // Settings is one snapshot. It is complete and valid, and nobody changes it: a later one replaces it whole.
@@ -26,8 +28,10 @@ type Settings struct {
 	Tokens   Tokens
 	Codes    Codes
 	Site     Site
+	Sites    site.Directory // all sites, by their prefixes, the own one among them (ACT-12)
 	Identity Identities
 	Personas Personas
+	Abuse    Abuse
 	Import   Import
 	Docs     Docs
 	Log      Log
@@ -79,23 +83,30 @@ type Codes struct {
 // Site is the one site that a deployment serves.
 type Site struct {
 	Code     string         // 3 characters of A-Z and 0-9; the prefix of every code that people type
+	Name     string         // printable; empty = nobody said
+	AppLink  string         // what stands in front of a code in a QR code: at most picture.MaxLink bytes, no query, no fragment
 	TimeZone *time.Location // days end by its clock
 }
 
-// Identities lists who may do everything.
+// Identities lists who may do everything, and who vouches for callers beside Entra ID.
 type Identities struct {
-	Administrators []Identity
-}
-
-// Identity names a caller as Entra does: by tenant and object, never by a name (AUT-2). Both are lower-case GUIDs.
-type Identity struct {
-	Tenant string // "tid"
-	Object string // "oid"
+	Administrators []identity.Key // "tid" and "oid" as lower-case GUIDs
+	Require        bool           // a registration is necessary
+	DefaultScopes  []string       // of everybody approved
+	Providers      []Provider     // no two with one issuer
 }
 
 // Personas holds the scopes of the tokens of each kind of subject (TOK-5).
 type Personas struct {
 	Patient []string
+}
+
+// Abuse bounds what strangers may try (ABU-1).
+type Abuse struct {
+	UnknownCapacity int64         // unknown codes of a kind, at one go
+	UnknownPerYear  int64         // that come back in a year
+	SourceRefusals  int64         // refused redeems of one address in SourceWindow
+	SourceWindow    time.Duration // whole seconds
 }
 
 // Import says what was taken over from the predecessor.

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"math/big"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/site"
 )
 
 // The canaries: nothing that is printed may hold them.
@@ -110,12 +113,15 @@ func TestDefaultsAreTheStrongOnes(t *testing.T) {
 			Pepper: secret.New(canaryPepper), OTPLength: 6, AuthorisationCodeLength: 32, SaltLength: 32,
 			MaxAttempts: 10, ExpiryDays: 5, MaxCredentialsPerPatient: 1,
 		},
-		Site: Site{Code: "OXF", TimeZone: got.Site.TimeZone},
+		Site:  Site{Code: "OXF", AppLink: "https://latchkey.example.org/auth/", TimeZone: got.Site.TimeZone},
+		Sites: site.Directory{{Code: "OXF", BaseURL: "https://latchkey.example.org/auth"}},
 		Personas: Personas{Patient: []string{
 			"read:gdm_patient_abbreviated", "read:gdm_message", "write:gdm_message", "read:gdm_bg_reading", "write:gdm_bg_reading",
 			"read:gdm_medication", "read:gdm_question", "read:gdm_answer", "write:gdm_answer", "read:gdm_trustomer",
 			"read:gdm_telemetry", "write:gdm_telemetry", "write:gdm_terms_agreement",
 		}},
+		Abuse: Abuse{UnknownCapacity: 5e9, UnknownPerYear: 5e9, SourceRefusals: 60, SourceWindow: 10 * time.Minute},
+
 		Log:  Log{Level: slog.LevelInfo, Format: LogJSON},
 		HTTP: HTTP{Addr: "127.0.0.1:8080"},
 	}
@@ -138,6 +144,9 @@ func TestCFG1_EveryKeyIsRead(t *testing.T) {
 		return ca, nil
 	}
 	pepper := base64.StdEncoding.EncodeToString([]byte("another-pepper-of-32-bytes-other"))
+	own := func(name string) site.Site {
+		return site.Site{Code: "OXF", Name: name, BaseURL: "https://latchkey.example.org/auth"}
+	}
 	tests := []struct {
 		key, value string
 		got        func(*Settings) any
@@ -145,12 +154,20 @@ func TestCFG1_EveryKeyIsRead(t *testing.T) {
 	}{
 		{"Site:Code", "R2D", func(s *Settings) any { return s.Site.Code }, "R2D"},
 		{"Site:TimeZone", "Asia/Tokyo", func(s *Settings) any { return s.Site.TimeZone.String() }, "Asia/Tokyo"},
+		{"Site:Name", "Oxford University Hospitals", func(s *Settings) any { return s.Sites }, site.Directory{own("Oxford University Hospitals")}},
+		{"Site:AppLink", "https://app.example/activate", func(s *Settings) any { return s.Site.AppLink }, "https://app.example/activate"},
+		{"Sites", "CAM=https://cam.example/, LDN=http://127.0.0.1:1", func(s *Settings) any { return s.Sites },
+			site.Directory{{Code: "CAM", BaseURL: "https://cam.example"}, {Code: "LDN", BaseURL: "http://127.0.0.1:1"}, own("")}},
 		{"Entra:TenantId", "11111111-2222-3333-4444-55555555555F", func(s *Settings) any { return s.Entra.TenantID }, "11111111-2222-3333-4444-55555555555f"},
 		{"Entra:Audiences", "api://a , 0a1b", func(s *Settings) any { return s.Entra.Audiences }, []string{"api://a", "0a1b"}},
 		{"Entra:KeysUrl", "https://keys.example.org/a?appid=b", func(s *Settings) any { return s.Entra.KeysURL }, "https://keys.example.org/a?appid=b"},
 		{"Identity:Administrators", "11111111-2222-3333-4444-555555555555/AAAAAAAA-2222-3333-4444-555555555555",
 			func(s *Settings) any { return s.Identity.Administrators },
-			[]Identity{{"11111111-2222-3333-4444-555555555555", "aaaaaaaa-2222-3333-4444-555555555555"}}},
+			[]identity.Key{{Issuer: "11111111-2222-3333-4444-555555555555", Subject: "aaaaaaaa-2222-3333-4444-555555555555"}}},
+		{"Identity:Providers", `[{"issuer":"https://idp.example.org/a","audiences":["latchkey"]}]`,
+			func(s *Settings) any { return s.Identity.Providers[0].Issuer }, "https://idp.example.org/a"},
+		{"Identity:Require", "true", func(s *Settings) any { return s.Identity.Require }, true},
+		{"Identity:DefaultScopes", "read:a, write:a", func(s *Settings) any { return s.Identity.DefaultScopes }, []string{"read:a", "write:a"}},
 		{"Storage:TablesEndpoint", "https://127.0.0.1:10002/devstoreaccount1", func(s *Settings) any { return s.Storage.TablesEndpoint }, "https://127.0.0.1:10002/devstoreaccount1"},
 		{"KeyVault:Endpoint", "https://v.vault.azure.net/", func(s *Settings) any { return s.KeyVault.Endpoint }, "https://v.vault.azure.net"},
 		{"Network:CABundle", "/etc/ca.pem", func(s *Settings) any { return len(s.Network.CACertificates) }, 2},
@@ -166,6 +183,10 @@ func TestCFG1_EveryKeyIsRead(t *testing.T) {
 		{"Codes:MaxAttempts", "3", func(s *Settings) any { return s.Codes.MaxAttempts }, 3},
 		{"Codes:ExpiryDays", "14", func(s *Settings) any { return s.Codes.ExpiryDays }, 14},
 		{"Codes:MaxCredentialsPerPatient", "2", func(s *Settings) any { return s.Codes.MaxCredentialsPerPatient }, 2},
+		{"Abuse:UnknownCapacity", "1000000000000", func(s *Settings) any { return s.Abuse.UnknownCapacity }, int64(1e12)},
+		{"Abuse:UnknownPerYear", "1000000", func(s *Settings) any { return s.Abuse.UnknownPerYear }, int64(1e6)},
+		{"Abuse:SourceRefusals", "5", func(s *Settings) any { return s.Abuse.SourceRefusals }, int64(5)},
+		{"Abuse:SourceWindowSeconds", "10", func(s *Settings) any { return s.Abuse.SourceWindow }, 10 * time.Second},
 		{"Import:Credentials", "true", func(s *Settings) any { return s.Import.Credentials }, true},
 		{"Docs:Page", "True", func(s *Settings) any { return s.Docs.Page }, true},
 		{"Log:Level", "WARNING", func(s *Settings) any { return s.Log.Level }, slog.LevelWarn},
@@ -367,8 +388,10 @@ func TestC01_AllProblemsAtOnce(t *testing.T) {
 	}
 	delete(env, "Codes__Pepper")
 	env["Tokens__Audience"] = "two words"
+	env["Site__Name"] = "two\tcolumns"
 	env["Entra__Audiences"] = ","
 	env["Personas__Patient"] = ","
+	env["Identity__DefaultScopes"] = ","
 	s, problems := Load(checks(), environmentOf(env))
 	if s != nil {
 		t.Error("a snapshot came beside the problems")
@@ -564,4 +587,33 @@ func testCertificate(t *testing.T) []byte {
 	}
 	one := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return append(append([]byte("# comment\n"), one...), one...)
+}
+
+// Tools run where no deployment is: what they do not need may be missing or wrong, and what they need may not.
+func TestCFG1_LoadOnlyLooksAtTheseKeysAlone(t *testing.T) {
+	keys := []string{"Codes:OTPLength", "Abuse:SourceRefusals"}
+	s, problems := LoadOnly(Checks{}, keys, environmentOf(map[string]string{"OTP_LENGTH": "7", "LOG_LEVEL": "nonsense"}))
+	if problems != nil || s.Codes.OTPLength != 7 || s.Abuse.SourceRefusals != 60 {
+		t.Errorf("%+v, %v", s, problems)
+	}
+	s, problems = LoadOnly(Checks{}, keys, environmentOf(map[string]string{"OTP_LENGTH": "3"}))
+	if s != nil || len(problems) != 1 || problems[0].Key != "Codes:OTPLength" {
+		t.Errorf("%+v, %v", s, problems)
+	}
+}
+
+// A patient's token may do what the predecessor's "GDM Patient" might, unless the settings say otherwise.
+func TestTOK5_APersonasScopesAreASetting(t *testing.T) {
+	predecessors := []string{
+		"read:gdm_answer", "read:gdm_bg_reading", "read:gdm_medication", "read:gdm_message", "read:gdm_patient_abbreviated",
+		"read:gdm_question", "read:gdm_telemetry", "read:gdm_trustomer", "write:gdm_answer", "write:gdm_bg_reading",
+		"write:gdm_message", "write:gdm_telemetry", "write:gdm_terms_agreement",
+	}
+	shipped := slices.Sorted(slices.Values(mustLoad(t, with(nil)).Personas.Patient))
+	if !slices.Equal(shipped, predecessors) {
+		t.Errorf("as shipped: %q", shipped)
+	}
+	if got := mustLoad(t, with(map[string]string{"Personas__Patient": "read:x"})).Personas.Patient; !slices.Equal(got, []string{"read:x"}) {
+		t.Errorf("as set: %q", got)
+	}
 }

@@ -1,10 +1,15 @@
 package settings
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
+	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/codes"
+	"latchkey/handler/internal/identity"
+	"latchkey/handler/internal/picture"
+	"latchkey/handler/internal/site"
 )
 
 // Change says when a new value of a key takes effect.
@@ -83,6 +88,16 @@ func fields() []field {
 		{Entry{Key: "Site:TimeZone", Aliases: []string{"TIME_ZONE"}, Default: "Europe/London", Change: Live,
 			Doc: "Days end by this clock (ACT-9)."},
 			timeZone(func(s *Settings) **time.Location { return &s.Site.TimeZone })},
+		{Entry{Key: "Site:Name", Change: Live,
+			Doc: "What people call the site: it stands on the sheets that are handed out. Left out: the prefix."},
+			text(fmt.Sprintf("at most %d printable characters", longestName), siteName, func(s *Settings) *string { return &s.Site.Name })},
+		{Entry{Key: "Site:AppLink", Change: Live,
+			Doc: "The link that a QR code holds, in front of # and the code (ACT-11): one that opens the app. Left out: the site's address and a slash."},
+			text(fmt.Sprintf("an https URL, or one of a scheme of the app's own such as uk.example.app:/activate, of at most %d characters, without query and fragment", picture.MaxLink),
+				appLink, func(s *Settings) *string { return &s.Site.AppLink })},
+		{Entry{Key: "Sites", Change: Live,
+			Doc: "The other sites that a phone app may be sent to (ACT-12), and this one if phones reach it elsewhere than at Tokens:Issuer. No two prefixes may differ in one character or by a swap."},
+			otherSites(func(s *Settings) *site.Directory { return &s.Sites })},
 
 		{Entry{Key: "Entra:TenantId", Required: true, Change: Restart,
 			Doc: "The tenant whose access tokens are trusted."},
@@ -95,7 +110,16 @@ func fields() []field {
 			service(parts{path: true, query: true}, func(s *Settings) *string { return &s.Entra.KeysURL })},
 		{Entry{Key: "Identity:Administrators", Change: Live,
 			Doc: "Identities that may do everything, as tid/oid (AUT-2). Left out: nobody, beyond those with an app role."},
-			identities(func(s *Settings) *[]Identity { return &s.Identity.Administrators })},
+			identities(func(s *Settings) *[]identity.Key { return &s.Identity.Administrators })},
+		{Entry{Key: "Identity:Require", Default: "false", Change: Live,
+			Doc: "Whether every caller needs an approved registration, whatever app roles their tokens carry (AUT-2). Administrators need none."},
+			flag(func(s *Settings) *bool { return &s.Identity.Require })},
+		{Entry{Key: "Identity:DefaultScopes", Change: Live,
+			Doc: "Scopes that every approved identity holds beside its own (AUT-3). Left out: none."},
+			list("scope", scope, func(s *Settings) *[]string { return &s.Identity.DefaultScopes })},
+		{Entry{Key: "Identity:Providers", Change: Restart,
+			Doc: "OpenID providers whose access tokens are trusted beside Entra ID's (AUT-1), as a JSON array. roles and scopes are claim paths, such as resource_access.latchkey.roles; algorithms are RS256 when left out, keysUrl what the provider's metadata says."},
+			providers(func(s *Settings) *[]Provider { return &s.Identity.Providers })},
 
 		{Entry{Key: "Storage:TablesEndpoint", Required: true, Change: Restart,
 			Doc: "The Table service of the storage account."},
@@ -118,7 +142,7 @@ func fields() []field {
 			signingKey()},
 		{Entry{Key: "Tokens:PatientLifetimeSeconds", Aliases: []string{"JWT_EXPIRY_IN_SECONDS"}, Default: "900", Change: Live,
 			Doc: "How long a patient's token is valid, in seconds."},
-			seconds(1, 24*60*60, func(s *Settings) *time.Duration { return &s.Tokens.PatientLifetime })},
+			seconds(1, int(activation.MaxLifetime/time.Second), func(s *Settings) *time.Duration { return &s.Tokens.PatientLifetime })},
 		{Entry{Key: "Personas:Patient", Default: defaultPatientScopes, Change: Live,
 			Doc: "The scopes of a patient's token (TOK-5)."},
 			list("scope", scope, func(s *Settings) *[]string { return &s.Personas.Patient })},
@@ -144,6 +168,19 @@ func fields() []field {
 		{Entry{Key: "Codes:MaxCredentialsPerPatient", Aliases: []string{"MAX_CREDENTIALS_PER_PATIENT"}, Default: "1", Change: Live,
 			Doc: "Devices that one patient may have at a time (ACT-13)."},
 			within(1, 20, func(s *Settings) *int { return &s.Codes.MaxCredentialsPerPatient })},
+
+		{Entry{Key: "Abuse:UnknownCapacity", Default: "5000000000", Change: Live,
+			Doc: "Codes that nobody issued, of each kind, that may be tried at one go, from everywhere together; then none of the kind is looked up (ABU-1). `latchkey odds` says what this is worth."},
+			whole(1e6, 1e12, func(s *Settings) *int64 { return &s.Abuse.UnknownCapacity })},
+		{Entry{Key: "Abuse:UnknownPerYear", Default: "5000000000", Change: Live,
+			Doc: "How many of them come back in a year, evenly. No year sees more than both together."},
+			whole(1e6, 1e12, func(s *Settings) *int64 { return &s.Abuse.UnknownPerYear })},
+		{Entry{Key: "Abuse:SourceRefusals", Default: "60", Change: Live,
+			Doc: "Refused redeems of one address (IPv6: of one /64) in a window, before further refusals are 429. A hospital may be one address to us; a right code always works."},
+			whole(5, 100_000, func(s *Settings) *int64 { return &s.Abuse.SourceRefusals })},
+		{Entry{Key: "Abuse:SourceWindowSeconds", Default: "600", Change: Live,
+			Doc: "That window, in seconds."},
+			seconds(10, 24*60*60, func(s *Settings) *time.Duration { return &s.Abuse.SourceWindow })},
 
 		{Entry{Key: "Import:Credentials", Default: "false", Change: Live,
 			Doc: "Whether authorisation codes of the predecessor were imported (ACT-15). While on, a wrong one costs a memory-hard hash."},

@@ -14,7 +14,7 @@ import (
 
 func TestTableIsCompleteAndUnambiguous(t *testing.T) {
 	owner := map[string]string{}
-	form := regexp.MustCompile(`^[A-Z][A-Za-z]+:[A-Z][A-Za-z]+$`)
+	form := regexp.MustCompile(`^([A-Z][A-Za-z]+:[A-Z][A-Za-z]+|Sites)$`)
 	for _, e := range Table() {
 		if !form.MatchString(e.Key) {
 			t.Errorf("%s is not Section:Key", e.Key)

@@ -5,13 +5,28 @@
 package strictjson
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
+)
+
+// Flaw is what kind of thing is wrong with a text.
+type Flaw int
+
+// The flaws.
+const (
+	// Form: it is not JSON, or no object.
+	Form Flaw = iota
+	// Unicode: it is not valid UTF-8, or has half a surrogate pair.
+	Unicode
+	// Twice: two members have one name, or one but for upper and lower case.
+	Twice
+	// Spelling: a member of the outermost object has a name of Limits.Spelt in another case.
+	Spelling
+	// Excess: it is beyond the limits, or a number is out of range.
+	Excess
 )
 
 // Error says what is wrong and where. It never quotes a value.
@@ -20,6 +35,8 @@ type Error struct {
 	Path string
 	// Problem says what is wrong with it.
 	Problem string
+	// Flaw is the kind of the problem.
+	Flaw Flaw
 }
 
 func (e *Error) Error() string { return e.Path + ": " + e.Problem }
@@ -32,6 +49,9 @@ type Limits struct {
 	Values int
 	// Text is how long one text may be, in bytes.
 	Text int
+	// Spelt are names, folded, that members of the outermost object may have in no other case: a reader that folds case would
+	// take those for the real ones.
+	Spelt map[string]bool
 }
 
 // maxName is the longest name of a member, in bytes: errors repeat it.
@@ -41,24 +61,46 @@ const maxName = 128
 // RFC 7493 section 2.2, and without two members of one object whose names are equal or equal but for case. Values are string,
 // json.Number, bool, nil, []any or map[string]any. Anything else is an *Error, in which root is the object's name.
 func Object(data []byte, root string, limits Limits) (map[string]any, error) {
-	if !utf8.Valid(data) {
-		return nil, &Error{root, "is not valid UTF-8"}
-	}
-	// The whole grammar is tested before anything is built.
-	if !json.Valid(data) {
-		return nil, &Error{root, "is not JSON" + position(data)}
-	}
-	r := reader{json.NewDecoder(bytes.NewReader(data)), limits, 0}
-	r.UseNumber()
-	value, err := r.value(root, 0)
+	value, err := read(data, root, limits)
 	if err != nil {
 		return nil, err
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, &Error{root, "is not a JSON object"}
+		return nil, &Error{root, "is not a JSON object", Form}
 	}
 	return object, nil
+}
+
+// List reads one JSON array as Object reads an object.
+func List(data []byte, root string, limits Limits) ([]any, error) {
+	value, err := read(data, root, limits)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := value.([]any)
+	if !ok {
+		return nil, &Error{root, "is not a JSON array", Form}
+	}
+	return list, nil
+}
+
+func read(data []byte, root string, limits Limits) (any, error) {
+	if !utf8.Valid(data) {
+		return nil, &Error{root, "is not valid UTF-8", Unicode}
+	}
+	r := reader{text: string(data), limits: limits, path: []string{root}}
+	value, err := r.value()
+	if err == nil && r.next() != 0 {
+		err = errGrammar
+	}
+	switch {
+	case errors.Is(err, errGrammar):
+		return nil, &Error{root, "is not JSON" + position(data), Form}
+	case err != nil:
+		return nil, err
+	}
+	return value, nil
 }
 
 // position says where a text that is not JSON goes wrong.
@@ -71,109 +113,264 @@ func position(data []byte) string {
 	return ""
 }
 
-// reader reads a text of which it is known that it is JSON.
+// errGrammar is what the grammar has no place for.
+var errGrammar = errors.New("not JSON")
+
+// reader reads a text of valid UTF-8. It takes the grammar of RFC 8259 and no more, as encoding/json does, in the one pass in which
+// it tests the rest: a token's claims are read before anything of it is believed, so that this is what a stranger can make us do.
 type reader struct {
-	*json.Decoder
+	text   string
+	at     int // the next byte
 	limits Limits
+	depth  int // of the objects and lists around the next byte
 	values int
+	path   []string // the members around the next byte, behind the root
 }
 
-// value reads the value at path, which stands within depth objects and lists.
-func (r *reader) value(path string, depth int) (any, error) {
-	token, err := r.Token()
-	if err != nil {
-		return nil, &Error{path, "is not JSON"}
+// wrong makes an error that names the place.
+func (r *reader) wrong(flaw Flaw, problem string) *Error {
+	return &Error{strings.Join(r.path, "."), problem, flaw}
+}
+
+// next passes over white space and gives the byte behind it, without taking it: 0 at the end of the text. A 0 in the text is
+// none that the grammar has a place for either, but behind the whole.
+func (r *reader) next() byte {
+	for ; r.at < len(r.text); r.at++ {
+		switch c := r.text[r.at]; c {
+		case ' ', '\n', '\t', '\r':
+		case 0:
+			return 1
+		default:
+			return c
+		}
 	}
-	delimiter, opens := token.(json.Delim)
-	switch {
-	case !opens:
-		return token, r.scalar(path, token)
-	case depth == r.limits.Depth:
-		return nil, &Error{path, fmt.Sprintf("is nested more than %d deep", r.limits.Depth)}
+	return 0
+}
+
+// take takes the next byte if it is this one.
+func (r *reader) take(c byte) bool {
+	if r.next() != c {
+		return false
 	}
-	var all any
-	if delimiter == '[' {
-		all, err = r.list(path, depth+1)
+	r.at++
+	return true
+}
+
+func (r *reader) value() (any, error) {
+	switch r.next() {
+	case '{', '[':
+		return r.nested()
+	case '"':
+		return r.string()
+	case 't':
+		return true, r.word("true")
+	case 'f':
+		return false, r.word("false")
+	case 'n':
+		return nil, r.word("null")
+	}
+	return r.number()
+}
+
+func (r *reader) word(word string) error {
+	if !strings.HasPrefix(r.text[r.at:], word) {
+		return errGrammar
+	}
+	r.at += len(word)
+	return nil
+}
+
+func (r *reader) nested() (value any, err error) {
+	if r.depth == r.limits.Depth {
+		return nil, r.wrong(Excess, fmt.Sprintf("is nested more than %d deep", r.limits.Depth))
+	}
+	r.depth++
+	if r.text[r.at] == '{' {
+		value, err = r.object()
 	} else {
-		all, err = r.object(path, depth+1)
+		value, err = r.list()
 	}
-	if err != nil {
-		return nil, err
-	}
-	if _, err := r.Token(); err != nil { // the end of the list or object
-		return nil, &Error{path, "is not JSON"}
-	}
-	return all, nil
+	r.depth--
+	return value, err
 }
 
 // count counts one more member or element.
-func (r *reader) count(path string) error {
+func (r *reader) count() error {
 	if r.values++; r.values > r.limits.Values {
-		return &Error{path, fmt.Sprintf("is one value too many: there may be %d", r.limits.Values)}
+		return r.wrong(Excess, fmt.Sprintf("is one value too many: there may be %d", r.limits.Values))
 	}
 	return nil
 }
 
-func (r *reader) list(path string, depth int) ([]any, error) {
+func (r *reader) list() ([]any, error) {
 	all := []any{}
-	for r.More() {
-		if err := r.count(path); err != nil {
+	r.at++
+	if r.take(']') {
+		return all, nil
+	}
+	for {
+		if err := r.count(); err != nil {
 			return nil, err
 		}
-		value, err := r.value(path, depth)
+		value, err := r.value()
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, value)
-	}
-	return all, nil
-}
-
-func (r *reader) object(path string, depth int) (map[string]any, error) {
-	all, seen := map[string]any{}, map[string]bool{}
-	for r.More() {
-		token, err := r.Token()
-		name, isText := token.(string)
 		switch {
-		case err != nil || !isText:
-			return nil, &Error{path, "is not JSON"}
-		case len(name) > maxName:
-			return nil, &Error{path, fmt.Sprintf("has a member whose name is longer than %d bytes", maxName)}
-		case r.scalar(path, name) != nil:
-			return nil, &Error{path, "has a member whose name is not valid Unicode"}
-		}
-		here, folded := path+"."+name, Fold(name)
-		if seen[folded] {
-			return nil, &Error{here, "stands there twice, or twice but for upper and lower case"}
-		}
-		seen[folded] = true
-		if err := r.count(here); err != nil {
-			return nil, err
-		}
-		if all[name], err = r.value(here, depth); err != nil {
-			return nil, err
+		case r.take(']'):
+			return all, nil
+		case !r.take(','):
+			return nil, errGrammar
 		}
 	}
-	return all, nil
 }
 
-func (r *reader) scalar(path string, token json.Token) error {
-	switch v := token.(type) {
-	case string:
-		if len(v) > r.limits.Text {
-			return &Error{path, fmt.Sprintf("is longer than %d bytes", r.limits.Text)}
+func (r *reader) object() (map[string]any, error) {
+	all := map[string]any{}
+	var folded map[string]bool // the names that folding changed: few objects have any
+	r.at++
+	if r.take('}') {
+		return all, nil
+	}
+	for {
+		name, err := r.name()
+		if err != nil {
+			return nil, err
 		}
-		// The decoder puts U+FFFD in the place of an escape that is half a surrogate pair, so that two different strings look
-		// the same. A text that means it has no business here either.
-		if strings.ContainsRune(v, utf8.RuneError) {
-			return &Error{path, "is not valid Unicode"}
+		r.path = append(r.path, name)
+		fold := Fold(name)
+		if _, there := all[fold]; there || folded[fold] {
+			return nil, r.wrong(Twice, "stands there twice, or twice but for upper and lower case")
 		}
-	case json.Number:
-		if _, err := strconv.ParseFloat(string(v), 64); err != nil {
-			return &Error{path, "is a number out of range"}
+		if fold != name {
+			if r.depth == 1 && r.limits.Spelt[fold] {
+				return nil, r.wrong(Spelling, "is spelt "+fold)
+			}
+			if folded == nil {
+				folded = map[string]bool{}
+			}
+			folded[fold] = true
+		}
+		if err := r.count(); err != nil {
+			return nil, err
+		}
+		if !r.take(':') {
+			return nil, errGrammar
+		}
+		if all[name], err = r.value(); err != nil {
+			return nil, err
+		}
+		r.path = r.path[:len(r.path)-1]
+		switch {
+		case r.take('}'):
+			return all, nil
+		case !r.take(','):
+			return nil, errGrammar
 		}
 	}
-	return nil
+}
+
+// name takes a member's name.
+func (r *reader) name() (string, error) {
+	name, ok := r.quoted()
+	switch {
+	case !ok:
+		return "", errGrammar
+	case len(name) > maxName:
+		return "", r.wrong(Excess, fmt.Sprintf("has a member whose name is longer than %d bytes", maxName))
+	case !whole(name):
+		return "", r.wrong(Unicode, "has a member whose name is not valid Unicode")
+	}
+	return name, nil
+}
+
+func (r *reader) string() (any, error) {
+	s, ok := r.quoted()
+	switch {
+	case !ok:
+		return nil, errGrammar
+	case len(s) > r.limits.Text:
+		return nil, r.wrong(Excess, fmt.Sprintf("is longer than %d bytes", r.limits.Text))
+	case !whole(s):
+		return nil, r.wrong(Unicode, "is not valid Unicode")
+	}
+	return s, nil
+}
+
+// whole tests that no half of a surrogate pair was in a text: encoding/json puts U+FFFD in the place of such an escape, so that
+// two different strings look the same. A text that means it has no business here either.
+func whole(s string) bool { return !strings.Contains(s, string(utf8.RuneError)) }
+
+// quoted takes a string from its first quotation mark to its last. Most have no escapes, and are a part of the text.
+func (r *reader) quoted() (s string, ok bool) {
+	if r.next() != '"' {
+		return "", false
+	}
+	start := r.at
+	for r.at++; r.at < len(r.text); r.at++ {
+		switch c := r.text[r.at]; {
+		case c == '"':
+			r.at++
+			return r.text[start+1 : r.at-1], true
+		case c == '\\':
+			return r.escaped(start)
+		case c < ' ':
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// escaped takes a string that has escapes, of which the first is the next byte; encoding/json reads them.
+func (r *reader) escaped(start int) (s string, ok bool) {
+	for ; r.at < len(r.text) && r.text[r.at] != '"'; r.at++ {
+		if r.text[r.at] == '\\' {
+			r.at++
+		}
+	}
+	if r.at >= len(r.text) {
+		return "", false
+	}
+	r.at++
+	err := json.Unmarshal([]byte(r.text[start:r.at]), &s)
+	return s, err == nil
+}
+
+// number takes a number: RFC 8259 section 6 is stricter than strconv.
+func (r *reader) number() (any, error) {
+	start := r.at
+	digits := func() bool {
+		from := r.at
+		for r.at < len(r.text) && '0' <= r.text[r.at] && r.text[r.at] <= '9' {
+			r.at++
+		}
+		return r.at > from
+	}
+	is := func(any string) bool {
+		if r.at == len(r.text) || strings.IndexByte(any, r.text[r.at]) < 0 {
+			return false
+		}
+		r.at++
+		return true
+	}
+	is("-")
+	ok := is("0") || digits()
+	if ok && is(".") {
+		ok = digits()
+	}
+	if ok && is("eE") {
+		is("+-")
+		ok = digits()
+	}
+	if !ok {
+		return nil, errGrammar
+	}
+	number := json.Number(r.text[start:r.at])
+	if _, err := number.Float64(); err != nil {
+		return nil, r.wrong(Excess, "is a number out of range")
+	}
+	return number, nil
 }
 
 // Fold gives one form to all names that encoding/json and strings.EqualFold take for the same.
