@@ -39,6 +39,7 @@ const (
 	purposeOTP        = "latchkey/otp"
 	purposeReference  = "latchkey/reference"
 	purposeReplay     = "latchkey/replay"
+	purposeTicket     = "latchkey/ticket"
 )
 
 // Hash is a keyed hash together with the version of the pepper that made it.
@@ -52,8 +53,8 @@ func (h Hash) String() string { return h.Version + "~" + h.Sum }
 
 // pepper is one version of the key, with its derived keys.
 type pepper struct {
-	version                                  string
-	code, credential, otp, reference, replay []byte
+	version                                          string
+	code, credential, otp, reference, replay, ticket []byte
 }
 
 // Ring holds the peppers in force. The first one makes new hashes; all of them check old ones. It is immutable.
@@ -89,7 +90,7 @@ func NewRingWithCost(cost Cost, encoded ...secret.Text) (*Ring, error) {
 		p := &pepper{}
 		for purpose, into := range map[string]*[]byte{
 			purposeCode: &p.code, purposeCredential: &p.credential, purposeOTP: &p.otp, purposeReference: &p.reference,
-			purposeReplay: &p.replay,
+			purposeReplay: &p.replay, purposeTicket: &p.ticket,
 		} {
 			if *into, err = hkdf.Key(sha256.New, raw, nil, purpose, sha256.Size); err != nil {
 				return nil, fmt.Errorf("deriving a key: %w", err)

@@ -35,8 +35,16 @@ const (
 type Probes struct {
 	// Storage makes one cheap read and answers with storage's own time.
 	Storage func(ctx context.Context) (time.Time, error)
-	// IssuerKeys says how old the caller's issuer's keys are; false if there are none.
-	IssuerKeys func() (time.Duration, bool)
+	// Issuers are those whose tokens are trusted, beside ourselves.
+	Issuers []Issuer
+}
+
+// Issuer is one whose keys verify callers' tokens.
+type Issuer struct {
+	// Name is its URL or tenant. It is told to everybody who asks.
+	Name string
+	// Keys says how old its keys are; false if there are none.
+	Keys func() (age time.Duration, known bool)
 }
 
 // Monitor remembers the last look. Its methods are safe for concurrent use.
@@ -124,12 +132,24 @@ func (m *Monitor) look(ctx context.Context) []server.Check {
 		}
 		checks = append(checks, clock)
 	}
-	age, known := m.probes.IssuerKeys()
-	keys := server.Check{Name: keysCheck, OK: known, Detail: "none could be fetched: callers' tokens cannot be checked"}
-	if known {
-		keys.Detail = fmt.Sprintf("fetched %s ago", age.Round(time.Second))
+	return append(checks, keys(m.probes.Issuers))
+}
+
+// keys says how old the keys of each issuer are. Without those of one, tokens of the others are checked all the same.
+func keys(issuers []Issuer) server.Check {
+	check := server.Check{Name: keysCheck, OK: true}
+	var all []string
+	for _, issuer := range issuers {
+		age, known := issuer.Keys()
+		if !known {
+			check.OK = false
+			all = append(all, issuer.Name+": none could be fetched, and its tokens cannot be checked")
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s: fetched %s ago", issuer.Name, age.Round(time.Second)))
 	}
-	return append(checks, keys)
+	check.Detail = strings.Join(all, "; ")
+	return check
 }
 
 // missing says what the settings wait for, without a value and without the name of a host.

@@ -46,7 +46,7 @@ func (b *bench) ready() *bench {
 			}
 			return b.now.Add(b.skew), b.storage
 		},
-		IssuerKeys: func() (time.Duration, bool) { return b.age, b.keys },
+		Issuers: []readiness.Issuer{{Name: "tenant", Keys: func() (time.Duration, bool) { return b.age, b.keys }}},
 	})
 	b.log.Reset()
 	return b
@@ -217,7 +217,7 @@ func TestOPS1_WatchLooksByItself(t *testing.T) {
 				}
 				return time.Now(), nil
 			},
-			IssuerKeys: func() (time.Duration, bool) { return 0, true },
+			Issuers: []readiness.Issuer{{Name: "tenant", Keys: func() (time.Duration, bool) { return 0, true }}},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -244,7 +244,7 @@ func TestOPS1_ALookHasABound(t *testing.T) {
 				<-ctx.Done()
 				return time.Time{}, ctx.Err()
 			},
-			IssuerKeys: func() (time.Duration, bool) { return 0, true },
+			Issuers: []readiness.Issuer{{Name: "tenant", Keys: func() (time.Duration, bool) { return 0, true }}},
 		})
 		began := time.Now()
 		checks := m.Checks(t.Context())
@@ -269,4 +269,28 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+func TestAUT4_OneIssuerDownDegrades(t *testing.T) {
+	age := func(known bool) func() (time.Duration, bool) {
+		return func() (time.Duration, bool) { return time.Minute, known }
+	}
+	for _, test := range []struct {
+		issuers []readiness.Issuer
+		ok      bool
+		detail  string
+	}{
+		{[]readiness.Issuer{{Name: "a", Keys: age(true)}, {Name: "b", Keys: age(true)}}, true, "a: fetched 1m0s ago; b: fetched 1m0s ago"},
+		{[]readiness.Issuer{{Name: "a", Keys: age(true)}, {Name: "b", Keys: age(false)}}, false, "a: fetched 1m0s ago; b: none could be fetched, and its tokens cannot be checked"},
+		{[]readiness.Issuer{{Name: "a", Keys: age(false)}, {Name: "b", Keys: age(true)}}, false, "a: none could be fetched, and its tokens cannot be checked; b: fetched 1m0s ago"},
+	} {
+		m := readiness.New(func() time.Time { return time.Time{} }, slog.New(slog.DiscardHandler))
+		m.Probe(readiness.Probes{
+			Storage: func(context.Context) (time.Time, error) { return time.Time{}, nil }, Issuers: test.issuers,
+		})
+		checks := m.Checks(t.Context())
+		if got := checks[len(checks)-1]; got.OK != test.ok || got.Detail != test.detail || got.Vital {
+			t.Errorf("%+v", got)
+		}
+	}
 }
