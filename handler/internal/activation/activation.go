@@ -133,8 +133,11 @@ type Creation struct{ Repeatable }
 type Credential struct {
 	Session string // the sid of every token bought with it
 	Key     keyed.Hash
-	// Used is when it last bought a token, to the hour; only Store.Credential fills it.
-	Used time.Time
+	// What follows is not of the head: Store.Credential and Store.Credentials fill it, and a change that adds the credential does
+	// not set it. Label is how people know the phone, Created when the change that added it was decided (zero for an old row), Used
+	// when it last bought a token, to the hour, zero for never.
+	Label         string
+	Created, Used time.Time
 }
 
 // Opening is what an operation reads and announces in one trip, before it decides.
@@ -163,6 +166,10 @@ type Change struct {
 	Ended []Step
 	// Added credentials must not exist, Removed ones must.
 	Added, Removed []Credential
+	// Labelled are credentials that must exist, with their new Label.
+	Labelled []Credential
+	// Token is a token that is ended before its time, and must not have been; nil for none.
+	Token *Ending
 	// Record is committed in the same transaction.
 	Record audit.Record
 }
@@ -203,8 +210,17 @@ type Store interface {
 	// Credential reads the first credential that stands under one of the keys, or nil. It reads nothing else: an unknown
 	// subject, a wrong code and a revoked one are the same missing row.
 	Credential(ctx context.Context, of subject.ID, keys []keyed.Hash) (*Credential, error)
+	// Credentials reads all credentials of a subject, in no order, and its head.
+	Credentials(ctx context.Context, of subject.ID) (Head, []Credential, error)
 	// Touch notes when a credential was last used. It never brings a removed one back.
 	Touch(ctx context.Context, of subject.ID, key keyed.Hash, at time.Time) error
+	// Session reports whether a token of the subject is still good: its credential lives, and it was not ended itself.
+	Session(ctx context.Context, of subject.ID, sid, jti string) (live bool, err error)
+	// Publish puts endings into the feed, under the record of the change that ends them. Those that are there under it already
+	// stay as they are.
+	Publish(ctx context.Context, record audit.Record, endings []Ending) error
+	// Retract takes endings of a record out of the feed, as far as they are there.
+	Retract(ctx context.Context, record audit.Record, endings []Ending) error
 }
 
 // Refusal is a decision against the caller. Outside, all refusals of one action look the same; Reason is for the record.

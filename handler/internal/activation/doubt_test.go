@@ -11,6 +11,7 @@ import (
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/memstore"
+	"latchkey/handler/internal/storetest"
 )
 
 var errSilence = errors.New("no answer")
@@ -58,7 +59,7 @@ func (b *bench) tardy() (*tardy, *activation.Service) {
 	return s, activation.New(s, func() activation.Policy { return b.policy }, activation.Clock{
 		Now:  func() time.Time { return b.now },
 		Wait: func(context.Context, time.Duration) error { return nil },
-	}, rand.Reader, func(do func(context.Context)) { do(context.Background()) })
+	}, rand.Reader, func(do func(context.Context)) { do(context.Background()) }, storetest.Unlimited)
 }
 
 func TestACT6_AWinnerWhoseCommitLandsWhileItIsLookedForIsToldYes(t *testing.T) {

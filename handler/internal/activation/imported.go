@@ -23,23 +23,24 @@ const (
 	hashTime = 75 * time.Millisecond
 )
 
-// upgrade lets a subject buy its token with an imported credential, after putting one of ours, for the same code, in its place.
-func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID, code string, at time.Time) (Grant, error) {
+// upgrade puts a credential of ours, for the same code, in the place of an imported one, or answers a *Refusal: there is none, it is
+// for another code, or it was revoked, replaced or upgraded meanwhile. It buys nothing: that is for mayIssue.
+func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID, code string) error {
 	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	p := s.policy()
 	release, err := s.imports.take(ctx, of)
 	if err != nil {
-		return Grant{}, err
+		return err
 	}
 	defer release()
 	record, err := s.record(from, audit.UpgradeCredential, of)
 	if err != nil {
-		return Grant{}, err
+		return err
 	}
 	head, _, err := s.store.Reopen(ctx, record)
 	if err != nil {
-		return Grant{}, commit.Unavailable(err)
+		return commit.Unavailable(err)
 	}
 	if head.Imported == "" || !head.Active {
 		// As long as a comparison takes, and in a slot as it: many unknown ids wait as many known ones do.
@@ -47,37 +48,35 @@ func (s *Service) upgrade(ctx context.Context, from audit.Origin, of subject.ID,
 			_ = s.clock.Wait(ctx, hashTime) // time is up: the refusal is the same
 			release()
 		}
-		return Grant{}, noCredential()
+		return notImported()
 	}
 	if right, err := s.matchImported(ctx, head.Imported, code); err != nil {
-		return Grant{}, err
+		return err
 	} else if !right {
-		return Grant{}, noCredential()
+		return notImported()
 	}
 	session, err := codes.ID(s.random)
 	if err != nil {
-		return Grant{}, err
+		return err
 	}
 	ours := Credential{Session: session, Key: p.Keys.Credential(of, code)[0]}
 	opened, err := s.store.Open(ctx, Opening{Record: record})
 	if err != nil {
-		return Grant{}, commit.Unavailable(err)
+		return commit.Unavailable(err)
 	}
 	compared := head.Imported
-	err = s.settle(ctx, nil, record, opened.Head, func(head Head) (Change, error) {
+	return s.settle(ctx, nil, record, opened.Head, func(head Head) (Change, error) {
 		if head.Imported != compared || !head.Active {
-			return Change{}, noCredential() // it was revoked, replaced or upgraded meanwhile
+			return Change{}, notImported() // it was revoked, replaced or upgraded meanwhile
 		}
 		next := head.next()
 		next.Imported = ""
 		next.Credentials = append(next.Credentials, ours)
 		return Change{Added: []Credential{ours}}.under(next, record), nil
 	})
-	if err != nil {
-		return Grant{}, fmt.Errorf("upgrading a credential: %w", err)
-	}
-	return Grant{Subject: of, Session: session, At: at}, nil
 }
+
+func notImported() *Refusal { return &Refusal{audit.UpgradeCredential, audit.ReasonNoCredential} }
 
 func (s *Service) matchImported(ctx context.Context, stored, code string) (bool, error) {
 	release, err := s.slot(ctx)

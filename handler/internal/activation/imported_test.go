@@ -48,7 +48,7 @@ func TestACT15_AnImportedCredentialIsUpgradedOnFirstUse(t *testing.T) {
 	for i := range sessions { // however many come at once, one upgrade
 		wait.Go(func() {
 			if grant, err := b.Authorise(t.Context(), phone, patient, "of the predecessor"); err == nil {
-				sessions[i] = grant.Session
+				sessions[i] = grant.Session()
 			}
 		})
 	}
@@ -58,12 +58,12 @@ func TestACT15_AnImportedCredentialIsUpgradedOnFirstUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, session := range sessions {
-		if session != first.Session {
-			t.Errorf("one of the four got session %q, want the one upgrade's %q", session, first.Session)
+		if session != first.Session() {
+			t.Errorf("one of the four got session %q, want the one upgrade's %q", session, first.Session())
 		}
 	}
 	b.policy.Imported = false
-	if again, err := b.Authorise(t.Context(), phone, patient, "of the predecessor"); err != nil || again.Session != first.Session {
+	if again, err := b.Authorise(t.Context(), phone, patient, "of the predecessor"); err != nil || again.Session() != first.Session() {
 		t.Errorf("after the upgrade it is one of ours: %v, %v", again, err)
 	}
 	records := b.store.Records(patient)

@@ -20,6 +20,7 @@ import (
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/memstore"
 	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/storetest"
 )
 
 // lab is a service on a store in memory, in a bubble whose time passes only while everybody waits (testing/synctest). Its OTPs
@@ -53,7 +54,7 @@ func newLab(t *testing.T, seed uint64) *lab {
 // on is another instance, on a store that may be the lab's own behind something.
 func (l *lab) on(store activation.Store) *activation.Service {
 	return activation.New(store, l.settings, activation.Clock{Now: l.now, Wait: wait}, l.random,
-		func(do func(context.Context)) { do(context.Background()) })
+		func(do func(context.Context)) { do(context.Background()) }, storetest.Unlimited)
 }
 
 func (l *lab) settings() activation.Policy {
@@ -163,7 +164,7 @@ func (l *lab) refused(what activation.Try, why audit.Reason) {
 // works buys a token.
 func (l *lab) works(won activation.Redeemed) {
 	l.Helper()
-	if grant, err := l.Authorise(l.Context(), phone, won.Subject, won.AuthorisationCode); err != nil || grant.Subject != won.Subject || grant.Session == "" {
+	if grant, err := l.Authorise(l.Context(), phone, won.Subject, won.AuthorisationCode); err != nil || grant.Subject() != won.Subject || grant.Session() == "" {
 		l.Errorf("the authorisation code got %+v, %v", grant, err)
 	}
 }

@@ -29,13 +29,18 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	p := s.policy()
+	known, err := s.guess(ctx, subject.Patient)
+	if err != nil {
+		return Redeemed{}, fmt.Errorf("before a code is looked up: %w", err)
+	}
 	code, err := s.store.Code(ctx, p.Keys.Code(subject.Patient, try.Locator))
 	if err != nil {
-		return Redeemed{}, commit.Unavailable(err)
+		return Redeemed{}, commit.Unavailable(err) // the unit stays taken: what was not answered counts as a guess
 	}
 	if code == nil {
 		return Redeemed{}, refuse(audit.ReasonUnknownCode)
 	}
+	known() // what a known code is bounded by is its attempts
 	whose := Redeemed{Subject: code.Subject, Activation: code.Activation}
 	dead := code.dead(s.clock.Now())
 	if dead != "" && try.Key == "" {
@@ -73,15 +78,16 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 
 	checked := map[string]bool{} // by stored hash: a lost race does not hash again
 	// What the latest change says. A refusal leaves it alone: an earlier attempt may turn out to have landed.
-	var last bool   // it may have ended the activation
-	var told string // the authorisation code that it gives away, "" for none
+	var last bool             // it may have ended the activation
+	var told string           // the authorisation code that it gives away, "" for none
+	var replaced []Credential // what the new one takes the place of
 	err = s.settle(ctx, nil, record, opened.Head, func(head Head) (Change, error) {
 		why := judge(head, *code, p, record.Time)
 		if why == audit.ReasonNotPending {
 			if i := head.redemption(p, code.Activation, try.Key, record.Time); i >= 0 {
 				change, again, err := repeat(p, head, i, try, record)
 				if err == nil {
-					last, told = false, again
+					last, told, replaced = false, again, nil
 				}
 				return change, err
 			}
@@ -101,12 +107,14 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 			last, told = head.Invitation.Attempts+1 >= p.MaxAttempts, ""
 			return miss(head, p, record), nil
 		}
-		last, told = false, won.code
-		return redeem(head, p, won, record), nil
+		change := redeem(head, p, won, record)
+		last, told, replaced = false, won.code, change.Removed
+		return change, nil
 	})
 	var refusal *Refusal
 	switch {
 	case err == nil && told != "":
+		s.replaced(ctx, record, replaced)
 		whose.AuthorisationCode = told
 		return whose, nil
 	case err == nil:
@@ -184,6 +192,7 @@ func redeem(head Head, p Policy, won drawnCredential, record audit.Record) Chang
 	if over := len(next.Credentials) + 1 - min(p.MaxPerPatient, MaxCredentials); over > 0 {
 		change.Removed = next.Credentials[:over:over]
 		next.Credentials = next.Credentials[over:]
+		record.Sessions = sessionsOf(change.Removed)
 	}
 	next.Credentials = append(next.Credentials, won.Credential)
 	if won.repeatable.ID != "" {

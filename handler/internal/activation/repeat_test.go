@@ -14,6 +14,7 @@ import (
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/memstore"
 	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/storetest"
 	"latchkey/handler/internal/subject"
 )
 
@@ -46,7 +47,7 @@ func (b *bench) instance() *activation.Service {
 	return activation.New(b.store, func() activation.Policy { return b.policy }, activation.Clock{
 		Now:  func() time.Time { return b.now },
 		Wait: func(context.Context, time.Duration) error { return nil },
-	}, rand.Reader, func(do func(context.Context)) { do(context.Background()) })
+	}, rand.Reader, func(do func(context.Context)) { do(context.Background()) }, storetest.Unlimited)
 }
 
 var (

@@ -645,7 +645,7 @@ func TestTOK1_AGrantIsAsOldAsTheLookAtItsCredential(t *testing.T) {
 		l.store.Fault = func(memstore.Op, memstore.When) error { time.Sleep(3 * time.Second); return nil }
 		began := l.now()
 		grant, err := l.Authorise(l.Context(), phone, patient, won.AuthorisationCode)
-		if err != nil || !grant.At.Equal(began) || grant.At.Location() != time.UTC {
+		if err != nil || !grant.At().Equal(began) || grant.At().Location() != time.UTC {
 			t.Errorf("got %+v, %v; want the time %s", grant, err, began)
 		}
 	})

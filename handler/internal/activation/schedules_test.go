@@ -65,6 +65,7 @@ func TestACT6_NoScheduleHasTwoWinnersOrNone(t *testing.T) {
 	for _, what := range []string{
 		"won", "repeated", string(audit.ReasonWrongOTP), string(audit.ReasonUsed), string(audit.ReasonReplaced), string(audit.ReasonRevoked),
 		string(audit.ReasonLocked), string(audit.ReasonExpired), "created", "told again", "superseded", "revoked", "not pending", "unknown",
+		"ended all", "ended one", "nothing to end", "refreshed", "refused to refresh after the end",
 		"crashed", string(lostThere), string(lostBack), string(tooLate), string(twice), "landed late", "torn",
 	} {
 		if met[what] < 5 {
@@ -141,6 +142,13 @@ type schedule struct {
 
 	codes map[activation.UUID]activation.Created
 	calls []*call
+	// old is the credential that there may be at first, steps counts the beginnings and ends of calls.
+	old   activation.Redeemed
+	oldID string
+	steps int
+	// landed says when the commit of a call was carried out, by its trace.
+	landed map[string]int
+	quiet  bool // there are no faults
 }
 
 // call is what one client asked for and what it was told.
@@ -152,6 +160,8 @@ type call struct {
 	right   bool
 	at      time.Time
 	crashed bool
+	// began and done are places in the order of what clients do; done is 0 until they are told.
+	began, done int
 
 	err     error
 	won     activation.Redeemed
@@ -164,12 +174,15 @@ const (
 	creates kind = "create"
 	redeems kind = "redeem"
 	revokes kind = "revoke"
+	ends    kind = "end all"
+	endsOne kind = "end one" // the old credential
+	buys    kind = "refresh" // with the old credential
 )
 
 func explore(t *testing.T, seed uint64, unconditional bool) (s *schedule) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s = &schedule{lab: newLab(t, seed), rng: rand.New(rand.NewPCG(seed, 1)), met: map[string]bool{}, codes: map[activation.UUID]activation.Created{}}
+		s = &schedule{lab: newLab(t, seed), rng: rand.New(rand.NewPCG(seed, 1)), met: map[string]bool{}, codes: map[activation.UUID]activation.Created{}, landed: map[string]int{}}
 		s.store.Unconditional = unconditional
 		s.policy.MaxAttempts, s.policy.MaxPerPatient = 1+s.rng.IntN(3), 1+s.rng.IntN(2)
 		s.run()
@@ -180,7 +193,8 @@ func explore(t *testing.T, seed uint64, unconditional bool) (s *schedule) {
 
 func (s *schedule) run() {
 	if s.rng.IntN(2) == 0 {
-		s.let(s.invite()) // there is a credential to be replaced
+		s.old = s.let(s.invite()) // there is a credential to be replaced
+		s.oldID = s.head().Credentials[0].Session
 	}
 	made := s.invite()
 	s.codes[made.ID] = made
@@ -188,13 +202,14 @@ func (s *schedule) run() {
 		s.goTo(made.Expires.Add(-time.Duration(s.rng.IntN(1500)) * time.Millisecond))
 	}
 	s.faulty = []float64{0, 0.1, 0.3}[s.rng.IntN(3)]
+	s.quiet = s.faulty == 0
 	instances := make([]*activation.Service, 1+s.rng.IntN(3))
 	for i := range instances {
 		instances[i] = s.on(scheduled{s})
 	}
 	clients := 2 + s.rng.IntN(6)
 	for i := range clients {
-		s.start(i, instances[s.rng.IntN(len(instances))], made, s.rng.IntN(10))
+		s.start(i, instances[s.rng.IntN(len(instances))], made, s.rng.IntN(14))
 	}
 	s.pick()
 	s.faulty = 0
@@ -224,10 +239,19 @@ func (s *schedule) start(i int, on *activation.Service, made activation.Created,
 				c.kind = revokes
 			case die == 8:
 				c.kind, c.key = creates, shared
+			case die == 10:
+				c.kind = ends
+			case die == 11:
+				c.kind = endsOne
+			case die > 11:
+				c.kind = buys
 			default:
 				c.kind = creates
 			}
 			s.carry(on, i, c)
+			if c.kind == buys && n < again && !c.crashed { // once more, whatever was said
+				continue
+			}
 			if !c.unknown() || n >= again || c.crashed {
 				if c.kind == creates && c.err == nil && !c.crashed {
 					s.carry(on, i, &call{trace: fmt.Sprintf("%d.new", i), kind: redeems, of: c.of, right: true})
@@ -247,8 +271,17 @@ func (s *schedule) carry(service *activation.Service, client int, c *call) {
 	s.mu.Lock()
 	c.at = time.Now()
 	s.calls = append(s.calls, c)
+	s.steps++
+	c.began = s.steps
 	made := s.codes[c.of]
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.steps++; !c.crashed {
+			c.done = s.steps
+		}
+	}()
 	ctx := context.WithValue(context.Background(), clientKey{}, who{client, c})
 	origin := audit.Origin{Trace: c.trace}
 	switch c.kind {
@@ -262,6 +295,12 @@ func (s *schedule) carry(service *activation.Service, client int, c *call) {
 		}
 	case revokes:
 		c.err = service.Revoke(ctx, origin, nil, patient, c.of)
+	case ends:
+		c.err = service.EndAll(ctx, origin, nil, patient)
+	case endsOne:
+		c.err = service.EndOne(ctx, origin, nil, patient, s.oldID)
+	case buys:
+		_, c.err = service.Authorise(ctx, origin, patient, s.old.AuthorisationCode)
 	case redeems:
 		what := try(made, c.key)
 		if !c.right {
@@ -316,7 +355,7 @@ func (s *schedule) pick() {
 			}
 			next.decide <- v
 		case landing != nil:
-			err := s.store.Commit(context.Background(), *landing)
+			err := s.land(context.Background(), *landing)
 			s.say("a late commit of %s arrives: %v", landing.Record.Origin.Trace, err)
 			if err == nil {
 				s.met["landed late"] = true
@@ -405,14 +444,49 @@ func (s scheduled) Commit(ctx context.Context, change activation.Change) error {
 		s.schedule.late = append(s.schedule.late, change)
 		return errSilence
 	}
-	err = s.store.Commit(ctx, change)
+	err = s.land(ctx, change)
 	switch v.fate {
 	case lostBack:
 		return errSilence
 	case twice:
-		return s.store.Commit(ctx, change)
+		return s.land(ctx, change)
 	}
 	return err
+}
+
+// land carries a commit out, and looks whether what it ends was published before.
+func (s *schedule) land(ctx context.Context, change activation.Change) error {
+	published := s.published()
+	err := s.store.Commit(ctx, change)
+	if err == nil {
+		s.mu.Lock()
+		s.steps++
+		s.landed[change.Record.Origin.Trace] = s.steps
+		s.mu.Unlock()
+	}
+	if err == nil && (change.Record.Action == audit.RevokeAuthorisation || change.Record.Action == audit.RevokeCredential) {
+		for _, c := range change.Removed {
+			if !published[c.Session] {
+				s.mu.Lock()
+				s.wrong("%s ended %s before it was published", change.Record.Origin.Trace, c.Session)
+				s.mu.Unlock()
+			}
+		}
+	}
+	return err
+}
+
+// published are the sids in the feed.
+func (s *schedule) published() map[string]bool {
+	all, err := s.store.Endings(context.Background(), time.Time{})
+	if err != nil {
+		panic(err)
+	}
+	sids := map[string]bool{}
+	for _, e := range all {
+		sids[e.Session] = true
+	}
+	return sids
 }
 
 // Reopen makes its two reads in either order, with whatever is picked between them.
@@ -455,8 +529,25 @@ func (s scheduled) Activations(ctx context.Context, of subject.ID, after activat
 	return s.store.Activations(ctx, of, after, limit)
 }
 
-func (s scheduled) Credential(ctx context.Context, of subject.ID, keys []keyed.Hash) (*activation.Credential, error) {
-	return s.store.Credential(ctx, of, keys)
+func (s scheduled) Credential(ctx context.Context, of subject.ID, keys []keyed.Hash) (found *activation.Credential, err error) {
+	err = s.do(ctx, "Credential", func(bool) error { found, err = s.store.Credential(ctx, of, keys); return err })
+	return found, err
+}
+
+func (s scheduled) Credentials(ctx context.Context, of subject.ID) (activation.Head, []activation.Credential, error) {
+	return s.store.Credentials(ctx, of)
+}
+
+func (s scheduled) Session(ctx context.Context, of subject.ID, sid, jti string) (bool, error) {
+	return s.store.Session(ctx, of, sid, jti)
+}
+
+func (s scheduled) Publish(ctx context.Context, record audit.Record, endings []activation.Ending) error {
+	return s.do(ctx, "Publish", func(bool) error { return s.store.Publish(ctx, record, endings) })
+}
+
+func (s scheduled) Retract(ctx context.Context, record audit.Record, endings []activation.Ending) error {
+	return s.do(ctx, "Retract", func(bool) error { return s.store.Retract(ctx, record, endings) })
 }
 
 func (s scheduled) Touch(ctx context.Context, of subject.ID, key keyed.Hash, at time.Time) error {
@@ -497,7 +588,8 @@ type story struct {
 	pending   string // the activation, "" for none
 	attempts  int
 	ended     map[string]audit.Reason
-	redeemed  []*call // nil for those of before
+	live      []*call // whose redemptions' credentials are, oldest first; nil for the one of before
+	redeemed  []*call // all of them
 	byTrace   map[string]audit.Record
 	committed map[string]int // how many records have this trace
 }
@@ -520,14 +612,56 @@ func (s *schedule) judge() {
 			gave[c.of] = c.won.AuthorisationCode
 		}
 	}
-	// Each credential works while it is among the newest, and its holder was the one who was told.
+	// Each credential works while it is among the newest and was not ended, and its holder was the one who was told.
 	for i, c := range story.redeemed {
 		if c == nil || c.won.AuthorisationCode == "" || c.crashed {
 			continue
 		}
 		_, err := s.Authorise(context.Background(), phone, patient, c.won.AuthorisationCode)
-		if newest := i >= len(story.redeemed)-s.policy.MaxPerPatient; newest != (err == nil) {
+		if live := slices.Contains(story.live, c); live != (err == nil) {
 			s.wrong("the credential of %s, redemption %d of %d: %v", c.trace, i+1, len(story.redeemed), err)
+		}
+	}
+	s.tokens()
+	s.feed()
+}
+
+// tokens: whoever asks after somebody was told that the credential has ended is refused (ACT-14).
+func (s *schedule) tokens() {
+	over := 0 // when somebody was first told so
+	for _, c := range s.calls {
+		if (c.kind == ends || c.kind == endsOne) && c.err == nil && c.done > 0 && (over == 0 || c.done < over) {
+			over = c.done
+		}
+	}
+	for _, c := range s.calls {
+		var refusal *activation.Refusal
+		switch after := over > 0 && c.began > over; {
+		case c.kind != buys || c.crashed:
+		case c.err == nil && (after || s.oldID == ""):
+			s.wrong("%s bought a token with what had ended, or never was", c.trace)
+		case c.err == nil:
+			s.met["refreshed"] = true
+		case after && s.oldID != "" && errors.As(c.err, &refusal):
+			s.met["refused to refresh after the end"] = true
+		}
+	}
+}
+
+// feed: what a record says it ended is published, unless the redemption that replaced it met a fault; and without faults nothing
+// that lives is.
+func (s *schedule) feed() {
+	published := s.published()
+	for _, r := range s.store.Records(patient) {
+		for _, sid := range strings.Fields(r.Sessions) {
+			if !published[sid] && (r.Action != audit.RedeemActivation || s.quiet) {
+				s.wrong("%s ended %s, and it is not published", r.Origin.Trace, sid)
+			}
+		}
+	}
+	for _, c := range s.head().Credentials {
+		if published[c.Session] && s.quiet {
+			s.wrong("%s lives, and is published as ended", c.Session)
 		}
 	}
 }
@@ -560,6 +694,19 @@ func (s *schedule) read(calls map[string]*call) story {
 				s.wrong("%s revoked what was not pending", r.Origin.Trace)
 			}
 			t.ended[r.Activation], t.pending = audit.ReasonRevoked, ""
+		case r.Action == audit.RevokeAuthorisation:
+			if r.Activation != t.pending || t.pending == "" && len(t.live) == 0 || len(strings.Fields(r.Sessions)) != len(t.live) {
+				s.wrong("%s ended %q and %q, with %q pending and %d credentials", r.Origin.Trace, r.Activation, r.Sessions, t.pending, len(t.live))
+			}
+			t.ended[t.pending], t.pending, t.live = audit.ReasonRevoked, "", nil
+			delete(t.ended, "")
+		case r.Action == audit.RevokeCredential:
+			i := slices.Index(t.live, nil)
+			if i < 0 || r.Sessions != s.oldID {
+				s.wrong("%s ended %q, which did not live", r.Origin.Trace, r.Sessions)
+				break
+			}
+			t.live = slices.Delete(t.live, i, i+1)
 		case r.Outcome == audit.Allowed && r.Reason == "":
 			if !isPending || c != nil && (!c.right || !r.Time.Before(s.codes[c.of].Expires)) {
 				s.wrong("%s redeemed what it could not", r.Origin.Trace)
@@ -569,6 +716,8 @@ func (s *schedule) read(calls map[string]*call) story {
 			}
 			t.ended[r.Activation], t.pending = audit.ReasonUsed, ""
 			t.redeemed = append(t.redeemed, c)
+			t.live = append(t.live, c)
+			t.live = slices.Clone(t.live[max(0, len(t.live)-s.policy.MaxPerPatient):])
 		case r.Outcome == audit.Allowed:
 			if t.ended[r.Activation] != audit.ReasonUsed || c.key == "" || !c.right {
 				s.wrong("%s was told again", c.trace)
@@ -597,7 +746,7 @@ func (s *schedule) compare(t story) {
 	if records := s.store.Records(patient); pending != t.pending || pending != "" && attempts != t.attempts || head.N != int64(len(records)) {
 		s.wrong("the head: %q pending with %d attempts, %d commits; the records: %q, %d, %d", pending, attempts, head.N, t.pending, t.attempts, len(records))
 	}
-	if want := min(len(t.redeemed), s.policy.MaxPerPatient); len(head.Credentials) != want {
+	if want := len(t.live); len(head.Credentials) != want {
 		s.wrong("%d credentials, want %d", len(head.Credentials), want)
 	}
 	for _, a := range s.rows() {
@@ -659,6 +808,18 @@ func (s *schedule) hear(c *call, t story) {
 		if committed || t.ended[of] != audit.ReasonUsed {
 			s.wrong("%s was told not pending, and the end was %q", c.trace, t.ended[of])
 		}
+	case (c.kind == ends || c.kind == endsOne) && c.err == nil:
+		if !committed {
+			s.met["nothing to end"] = true
+		} else if c.kind == ends {
+			s.met["ended all"] = true
+		} else {
+			s.met["ended one"] = true
+		}
+	case c.kind == buys && (c.err == nil || errors.As(c.err, &refusal) && refusal.Action == audit.IssueToken):
+		if committed {
+			s.wrong("%s bought a token and left a record", c.trace)
+		}
 	case c.kind == redeems && c.err == nil:
 		s.met["won"] = true
 		if record.Reason == audit.ReasonRepeated {
@@ -708,9 +869,9 @@ func (s *schedule) refusedAs(c *call, why audit.Reason, t story) {
 	if c.key == "" || !c.right {
 		return
 	}
-	for i, won := range t.redeemed {
-		if won == nil || won.of != c.of || won.key != c.key || i < len(t.redeemed)-s.policy.MaxPerPatient {
-			continue
+	for _, won := range t.live {
+		if won == nil || won.of != c.of || won.key != c.key || c.began < s.landed[won.trace] {
+			continue // who asked while it was on its way may have been answered before it came
 		}
 		if at := t.byTrace[won.trace].Time; c.at.Add(s.shift).Before(at.Add(50 * time.Second)) { // its own waits may take the rest
 			s.wrong("%s won, asked again as %s after %s, and was told %s", won.trace, c.trace, c.at.Add(s.shift).Sub(at), why)

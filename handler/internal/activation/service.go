@@ -27,6 +27,7 @@ type Service struct {
 	clock  Clock
 	random io.Reader
 	later  func(func(context.Context))
+	guess  Guess
 
 	turns   turns[UUID]
 	imports turns[subject.ID]
@@ -40,11 +41,18 @@ type Clock struct {
 	Wait func(ctx context.Context, d time.Duration) error
 }
 
+// Guess is asked before a locator of a kind of subject is looked up: it bounds how many are looked up that nobody issued (ABU-1,
+// model.md section 7). known is called when the locator turned out to exist; then it does not count. An error says that nothing may
+// be looked up now, whatever the code, and is what the caller gets.
+type Guess func(ctx context.Context, kind subject.Kind) (known func(), err error)
+
 // New makes a service. later runs what need not be done before the answer (when a credential was last used), with a
 // context of its own.
-func New(store Store, policy func() Policy, clock Clock, random io.Reader, later func(func(context.Context))) *Service {
+func New(
+	store Store, policy func() Policy, clock Clock, random io.Reader, later func(func(context.Context)), guess Guess,
+) *Service {
 	return &Service{
-		store: store, policy: policy, clock: clock, random: random, later: later,
+		store: store, policy: policy, clock: clock, random: random, later: later, guess: guess,
 		turns: turns[UUID]{most: mostOnOneCode}, imports: turns[subject.ID]{most: mostOnOneID}, hashing: make(chan struct{}, hashers),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/memstore"
+	"latchkey/handler/internal/storetest"
 )
 
 // operations are all that a caller can ask for, each with what it needs beforehand and what must be true if it says that it was
@@ -428,7 +429,7 @@ func TestACT15_NothingIsMadeWithoutRandomness(t *testing.T) {
 				made := o.prepare(l)
 				for n := 0; ; n += 8 {
 					before := len(l.records())
-					poor := activation.New(l.store, l.settings, activation.Clock{Now: l.now, Wait: wait}, strings.NewReader(strings.Repeat("random..", n/8)), nil)
+					poor := activation.New(l.store, l.settings, activation.Clock{Now: l.now, Wait: wait}, strings.NewReader(strings.Repeat("random..", n/8)), nil, storetest.Unlimited)
 					_, err := o.run(t.Context(), poor, made)
 					if err == nil {
 						if n == 0 {

@@ -120,7 +120,7 @@ func TestTurnsHaveABound(t *testing.T) {
 // An instance has memory for two hashes at once (model.md section 3).
 func TestTwoHashAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(nil, nil, Clock{}, nil, nil)
+		s := New(nil, nil, Clock{}, nil, nil, nil)
 		hashing, most := 0, 0
 		var mu sync.Mutex
 		var all sync.WaitGroup

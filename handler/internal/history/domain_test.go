@@ -25,6 +25,7 @@ import (
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/memstore"
 	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/storetest"
 	"latchkey/handler/internal/subject"
 )
 
@@ -84,7 +85,7 @@ func newWorld(t *testing.T, store activation.Store, rules history.Rules) *world 
 	w := &world{subject: subject.ID{Kind: subject.Patient, Name: "p"}, recorder: history.NewRecorder(time.Now), rules: rules}
 	for range 2 {
 		w.services = append(w.services, activation.New(store, func() activation.Policy { return policy }, clock, rand.Reader,
-			func(do func(context.Context)) { do(context.Background()) }))
+			func(do func(context.Context)) { do(context.Background()) }, storetest.Unlimited))
 	}
 	return w
 }
@@ -151,8 +152,10 @@ func (c *client) act() {
 		c.redeem(made, true, c.key())
 	case n < 14:
 		c.redeem(made, false, c.key())
-	case n < 19:
+	case n < 18:
 		c.refresh()
+	case n < 19:
+		c.endAll()
 	default:
 		c.revoke(made)
 	}
@@ -221,6 +224,15 @@ func (c *client) refresh() {
 func (c *client) revoke(made activation.Created) {
 	c.recorder.Do(c.id, history.Call{Action: history.Revoke, Activation: made.ID.String()}, func() history.Reply {
 		if err := c.service().Revoke(context.Background(), origin, nil, c.subject, made.ID); err != nil {
+			return failed(err)
+		}
+		return history.Reply{Outcome: history.Done}
+	})
+}
+
+func (c *client) endAll() {
+	c.recorder.Do(c.id, history.Call{Action: history.EndAll}, func() history.Reply {
+		if err := c.service().EndAll(context.Background(), origin, nil, c.subject); err != nil {
 			return failed(err)
 		}
 		return history.Reply{Outcome: history.Done}
@@ -382,12 +394,23 @@ func (s oblivious) Reopen(ctx context.Context, record audit.Record) (activation.
 	return head, false, err
 }
 
+// sparing is the bug of ending all but what was let in while it was being ended.
+type sparing struct{ *flaky }
+
+func (s sparing) Commit(ctx context.Context, change activation.Change) error {
+	if change.Record.Action == audit.RevokeAuthorisation && s.draw(3) == 0 {
+		return nil
+	}
+	return s.flaky.Commit(ctx, change)
+}
+
 func TestACT6_TheCheckerFindsSeededBugs(t *testing.T) {
 	for name, bug := range map[string]func(*flaky) activation.Store{
 		"a redemption without If-Match":                   func(f *flaky) activation.Store { return forgetful{f} },
 		"an attempt that is counted after it is answered": func(f *flaky) activation.Store { return hasty{f} },
 		"an attempt that is not counted":                  func(f *flaky) activation.Store { return uncounted{f} },
 		"an own write that is taken for another's":        func(f *flaky) activation.Store { return oblivious{f} },
+		"an end that spares something":                    func(f *flaky) activation.Store { return sparing{f} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			// An illegal history may take long to be judged: the next one will do as well.

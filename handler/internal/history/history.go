@@ -1,5 +1,5 @@
 // Package history decides, for tests, whether what concurrent clients were told of a subject has a sequential explanation: some
-// order of their calls, each at one moment between its start and its reply, in which the rules of ACT-1 to ACT-7 and ACT-13 give every
+// order of their calls, each at one moment between its start and its reply, in which the rules of ACT-1 to ACT-7, ACT-13 and ACT-14 give every
 // client the reply that it got (linearizability; the search is porcupine's). A call whose reply never came, or was a 503, may have
 // been carried out at any later time, or never.
 //
@@ -27,6 +27,7 @@ const (
 	Redeem  Action = "redeem"
 	Refresh Action = "refresh" // buy a token
 	Revoke  Action = "revoke"  // a pending activation
+	EndAll  Action = "end all" // that buys tokens, and the pending activation
 )
 
 // Call is what a client sent.

@@ -31,6 +31,7 @@ func right(id, key string) Call  { return Call{Action: Redeem, Activation: id, R
 func wrong(id, key string) Call  { return Call{Action: Redeem, Activation: id, Key: key} }
 func refresh(code string) Call   { return Call{Action: Refresh, Code: code} }
 func revoke(id string) Call      { return Call{Action: Revoke, Activation: id} }
+func endAll() Call               { return Call{Action: EndAll} }
 func made(id string) Reply       { return Reply{Outcome: Done, Activation: id} }
 func won(code string) Reply      { return Reply{Outcome: Done, Code: code} }
 func said(outcome Outcome) Reply { return Reply{Outcome: outcome} }
@@ -58,6 +59,14 @@ func TestLegalHistories(t *testing.T) {
 			tell(refresh("x"), said(Done)), tell(right("a", ""), said(Refused)), tell(refresh("x"), said(Done))),
 		"a new phone ends the old one": inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(create(""), made("b")),
 			tell(refresh("x"), said(Done)), tell(right("b", ""), won("y")), tell(refresh("x"), said(Refused)), tell(refresh("y"), said(Done))),
+		"a lost phone": inTurn(tell(create(""), made("a")), tell(right("a", "l"), won("x")), tell(create(""), made("b")), tell(endAll(), said(Done)),
+			tell(refresh("x"), said(Refused)), tell(right("b", ""), said(Refused)), tell(right("a", "l"), said(Refused)), tell(endAll(), said(Done)),
+			tell(create(""), made("c")), tell(right("c", ""), won("y")), tell(refresh("y"), said(Done))),
+		"a lost end that happened later": inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(endAll(), said(Unknown)),
+			tell(refresh("x"), said(Done)), tell(refresh("x"), said(Refused))),
+		"a refresh on its way while the phone is reported": {
+			{0, create(""), made("a"), 0, 1}, {0, right("a", ""), won("x"), 2, 3}, {1, endAll(), said(Done), 4, 8}, {2, refresh("x"), said(Done), 5, 12},
+		},
 		"a replaced code is dead": inTurn(tell(create(""), made("a")), tell(create(""), made("b")), tell(right("a", ""), said(Refused)),
 			tell(right("b", ""), won("x"))),
 		"locked": inTurn(append(append([]at{tell(create(""), made("a"))}, misses(3, "a")...), tell(right("a", ""), said(Refused)),
@@ -111,18 +120,22 @@ func repeated(n int, c at) (all []at) {
 func TestIllegalHistories(t *testing.T) {
 	miss := func(id string) at { return tell(wrong(id, ""), said(Refused)) }
 	for name, calls := range map[string][]at{
-		"two winners":           inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(right("a", ""), won("y"))),
-		"two winners at once":   {{0, create(""), made("a"), 0, 1}, {0, right("a", ""), won("x"), 2, 9}, {1, right("a", ""), won("y"), 3, 8}},
-		"no winner":             inTurn(tell(create(""), made("a")), tell(right("a", ""), said(Refused))),
-		"no winner of two":      {{0, create(""), made("a"), 0, 1}, {0, right("a", ""), said(Refused), 2, 9}, {1, right("a", ""), said(Refused), 3, 8}},
-		"a wrong OTP wins":      inTurn(tell(create(""), made("a")), tell(wrong("a", ""), won("x"))),
-		"an attempt too many":   inTurn(tell(create(""), made("a")), miss("a"), miss("a"), miss("a"), tell(right("a", ""), won("x"))),
-		"locked too early":      inTurn(tell(create(""), made("a")), miss("a"), miss("a"), tell(right("a", ""), said(Refused))),
-		"a replaced code works": inTurn(tell(create(""), made("a")), tell(create(""), made("b")), tell(right("a", ""), won("x"))),
-		"a revoked code works":  inTurn(tell(create(""), made("a")), tell(revoke("a"), said(Done)), tell(right("a", ""), won("x"))),
-		"a used one is revoked": inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(revoke("a"), said(Done))),
-		"a pending one is not":  inTurn(tell(create(""), made("a")), tell(revoke("a"), said(NotPending))),
-		"a code does not work":  inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(refresh("x"), said(Refused))),
+		"two winners":                   inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(right("a", ""), won("y"))),
+		"two winners at once":           {{0, create(""), made("a"), 0, 1}, {0, right("a", ""), won("x"), 2, 9}, {1, right("a", ""), won("y"), 3, 8}},
+		"no winner":                     inTurn(tell(create(""), made("a")), tell(right("a", ""), said(Refused))),
+		"no winner of two":              {{0, create(""), made("a"), 0, 1}, {0, right("a", ""), said(Refused), 2, 9}, {1, right("a", ""), said(Refused), 3, 8}},
+		"a wrong OTP wins":              inTurn(tell(create(""), made("a")), tell(wrong("a", ""), won("x"))),
+		"an attempt too many":           inTurn(tell(create(""), made("a")), miss("a"), miss("a"), miss("a"), tell(right("a", ""), won("x"))),
+		"locked too early":              inTurn(tell(create(""), made("a")), miss("a"), miss("a"), tell(right("a", ""), said(Refused))),
+		"a replaced code works":         inTurn(tell(create(""), made("a")), tell(create(""), made("b")), tell(right("a", ""), won("x"))),
+		"a revoked code works":          inTurn(tell(create(""), made("a")), tell(revoke("a"), said(Done)), tell(right("a", ""), won("x"))),
+		"a used one is revoked":         inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(revoke("a"), said(Done))),
+		"a pending one is not":          inTurn(tell(create(""), made("a")), tell(revoke("a"), said(NotPending))),
+		"a lost phone buys":             inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(endAll(), said(Done)), tell(refresh("x"), said(Done))),
+		"a lost phone's new code works": inTurn(tell(create(""), made("a")), tell(endAll(), said(Done)), tell(right("a", ""), won("x"))),
+		"a lost phone is told again": inTurn(tell(create(""), made("a")), tell(right("a", "l"), won("x")), tell(endAll(), said(Done)),
+			tell(right("a", "l"), won("x"))),
+		"a code does not work": inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(refresh("x"), said(Refused))),
 		"an ended code works": inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(create(""), made("b")),
 			tell(right("b", ""), won("y")), tell(refresh("x"), said(Done))),
 		"a code comes back": inTurn(tell(create(""), made("a")), tell(right("a", ""), won("x")), tell(create(""), made("b")),

@@ -83,6 +83,11 @@ func (r Rules) step(s *state, in input, out Reply) bool {
 		return slices.Contains(s.live[:], in.Code) == (out.Outcome == Done)
 	case Revoke:
 		return s.revoke(in, out)
+	case EndAll:
+		// Lost phone (ACT-14): what is asked for after the reply gets nothing.
+		s.pending, s.attempts = "", 0
+		clear(s.live[:])
+		return out.Outcome == Done || out.Outcome == Unknown
 	}
 	return false
 }

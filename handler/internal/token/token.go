@@ -19,6 +19,7 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 
+	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/subject"
 )
 
@@ -140,6 +141,9 @@ func (i *Issuer) Mint(g Grant) (string, error) {
 	if g.Session == "" || g.Lifetime < time.Second || g.IssuedAt.IsZero() {
 		return "", fmt.Errorf("%w: it needs a session, a time and a lifetime of at least a second", ErrGrant)
 	}
+	if g.Lifetime > activation.MaxLifetime {
+		return "", fmt.Errorf("%w: it would outlive the list of revocations", ErrGrant)
+	}
 	for _, scope := range g.Scopes {
 		if !isScope(scope) {
 			return "", fmt.Errorf("%w: %q is no scope", ErrGrant, scope)
@@ -183,6 +187,9 @@ type Claims struct {
 	Scopes            []string
 	IssuedAt, Expires time.Time
 }
+
+// Client is the client_id: the apps of each kind of subject are one client.
+func (c Claims) Client() string { return clientPrefix + string(c.Subject.Kind) }
 
 // Verify checks a token of ours: algorithm pinned by its key (RFC 8725 section 3.1), typ (section 3.11 there), exact issuer and
 // audience, times with a leeway of 60 s, and the form of every claim that Mint writes. It answers one of the errors of this
