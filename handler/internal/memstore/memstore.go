@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
@@ -35,6 +37,10 @@ const (
 	OpCredential  Op = "Credential"
 	OpTouch       Op = "Touch"
 	OpSession     Op = "Session"
+	OpCredentials Op = "Credentials"
+	OpPublish     Op = "Publish"
+	OpRetract     Op = "Retract"
+	OpEndings     Op = "Endings"
 )
 
 // When says on which side of an operation a fault is asked for.
@@ -55,11 +61,16 @@ type Store struct {
 	// Unconditional, if set before the first use, commits on any version of the head. It is there for the test of tests: what
 	// is said to find two winners must find them then.
 	Unconditional bool
+	// Now, if set before the first use, is the clock of the storage, by which buckets are refilled.
+	Now func() time.Time
 
 	mu         sync.Mutex
 	partitions map[subject.ID]*partition
 	codes      map[keyed.Hash]activation.Code
 	intents    []audit.Record
+	buckets    map[budget.Key]budget.Bucket
+	issuers    map[string]*issuer // of identities
+	feed       map[published]activation.Ending
 	versions   int64
 }
 
@@ -77,7 +88,10 @@ var _ activation.Store = (*Store)(nil)
 
 // New returns an empty Store.
 func New() *Store {
-	return &Store{partitions: map[subject.ID]*partition{}, codes: map[keyed.Hash]activation.Code{}}
+	return &Store{
+		partitions: map[subject.ID]*partition{}, codes: map[keyed.Hash]activation.Code{}, buckets: map[budget.Key]budget.Bucket{},
+		issuers: map[string]*issuer{}, feed: map[published]activation.Ending{},
+	}
 }
 
 // Records returns the committed records of a subject, in the order of the commits.
@@ -242,11 +256,19 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 				return commit.ErrConflict
 			}
 		}
+		for _, c := range change.Labelled {
+			if _, exists := p.credentials[c.Key]; !exists {
+				return commit.ErrConflict
+			}
+		}
+		if t := change.Token; t != nil && p.ended[t.Token] {
+			return commit.ErrConflict
+		}
 		// Nothing below can fail.
 		p.head = copied(change.Head)
 		p.head.Version = s.version()
-		for i := range p.head.Credentials {
-			p.head.Credentials[i].Used = time.Time{}
+		for i, c := range p.head.Credentials {
+			p.head.Credentials[i] = activation.Credential{Session: c.Session, Key: c.Key}
 		}
 		for _, step := range change.Ended {
 			a := p.activations[step.Activation]
@@ -260,11 +282,20 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 			p.activations[change.Created.ID] = *change.Created
 		}
 		for _, c := range change.Added {
-			p.credentials[c.Key], p.sessions[c.Session] = activation.Credential{Session: c.Session, Key: c.Key}, c.Key
+			p.credentials[c.Key] = activation.Credential{Session: c.Session, Key: c.Key, Created: change.Record.Time}
+			p.sessions[c.Session] = c.Key
 		}
 		for _, c := range change.Removed {
 			delete(p.credentials, c.Key)
 			delete(p.sessions, c.Session)
+		}
+		for _, c := range change.Labelled {
+			labelled := p.credentials[c.Key]
+			labelled.Label = c.Label
+			p.credentials[c.Key] = labelled
+		}
+		if change.Token != nil {
+			p.ended[change.Token.Token] = true
 		}
 		p.records = append(p.records, change.Record)
 		s.partitions[of] = p
@@ -362,7 +393,20 @@ func (s *Store) Touch(ctx context.Context, of subject.ID, key keyed.Hash, at tim
 	})
 }
 
-// Session reports whether a token of the subject is still good: its credential lives and the token itself was not ended.
+// Credentials implements activation.Store.
+func (s *Store) Credentials(ctx context.Context, of subject.ID) (head activation.Head, all []activation.Credential, err error) {
+	err = s.run(ctx, OpCredentials, func() error {
+		p := s.in(of)
+		head, all = copied(p.head), slices.Collect(maps.Values(p.credentials))
+		return nil
+	})
+	if err != nil {
+		return activation.Head{}, nil, err
+	}
+	return head, all, nil
+}
+
+// Session implements activation.Store.
 func (s *Store) Session(ctx context.Context, of subject.ID, sid, jti string) (live bool, err error) {
 	err = s.run(ctx, OpSession, func() error {
 		p := s.in(of)

@@ -12,6 +12,8 @@ import (
 
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) storetest.Store { return memstore.New() })
+	t.Run("budgets", func(t *testing.T) { storetest.Buckets(t, memstore.New()) })
+	t.Run("identities", func(t *testing.T) { storetest.Identities(t, memstore.New().Identities()) })
 }
 
 func TestFaults(t *testing.T) {

@@ -1,5 +1,7 @@
 package rowcheck
 
+import "strings"
+
 // state is what a subject's records make of it.
 type state struct {
 	pending     string // uuid of the activation that the head holds, "" for none
@@ -18,6 +20,7 @@ func (c *checker) follow(s *subject) state {
 		if why := is.apply(a, c.options.MaxAttempts); why != "" {
 			c.violates(Possible, s.row(a.key), "%s of %s: %s", a.kind(), a.activation, why)
 		}
+		is.let = min(is.let, c.options.MaxCredentials)
 	}
 	return is
 }
@@ -33,6 +36,10 @@ const (
 	missed   = "activation.redeem denied wrong_otp"
 	repeated = "activation.redeem allowed repeated"
 	upgraded = "credential.upgrade allowed "
+	endedAll = "authorisation.revoke allowed "
+	endedOne = "credential.revoke allowed "
+	labelled = "credential.label allowed "
+	endedIt  = "token.revoke allowed "
 )
 
 // apply returns why the record cannot be, "" if it can.
@@ -42,6 +49,28 @@ func (is *state) apply(a record, maxAttempts int) (why string) {
 	switch a.kind() {
 	case upgraded:
 		is.let++
+	case endedAll:
+		if a.activation != is.pending || len(strings.Fields(a.sessions)) != is.let {
+			return "it ended another activation, or other credentials, than there were"
+		}
+		if is.pending != "" {
+			is.close(end{status: "revoked", why: "revoked"})
+		}
+		is.let = 0
+	case endedOne:
+		if n := len(strings.Fields(a.sessions)); n > min(is.let, 1) {
+			return "it ended what there was not"
+		} else {
+			is.let -= n // an imported one has no sid
+		}
+	case labelled:
+		if is.let == 0 {
+			return "there was no credential"
+		}
+	case endedIt:
+		if a.token == "" {
+			return "it names no token"
+		}
 	case created:
 		if exists {
 			return "it was created before"

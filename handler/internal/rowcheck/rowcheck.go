@@ -25,10 +25,10 @@ func (r Row) text(column string) string { s, _ := r[column].(string); return s }
 func (r Row) name() string { return r.text("PartitionKey") + " " + r.text("RowKey") }
 
 // Tables are all rows there are.
-type Tables struct{ Subjects, Codes, Journal []Row }
+type Tables struct{ Subjects, Codes, Journal, Identities, Feed []Row }
 
 func (t Tables) all() map[string][]Row {
-	return map[string][]Row{"subjects": t.Subjects, "codes": t.Codes, "journal": t.Journal}
+	return map[string][]Row{"subjects": t.Subjects, "codes": t.Codes, "journal": t.Journal, "identities": t.Identities, "feed": t.Feed}
 }
 
 // Options are the settings under which the rows were written, and what must not be in them.
@@ -45,7 +45,7 @@ type Rule string
 // The rules.
 const (
 	Readable    Rule = "every row can be read"
-	Numbered    Rule = "every change has one record, numbered from 1 to the head's n without gaps"
+	Numbered    Rule = "every change has one record, numbered from 1 to the n of what was changed without gaps"
 	Announced   Rule = "every record has the intent that it names"
 	Possible    Rule = "every record follows from those before it"
 	Visible     Rule = "every record's change is in the rows, and no other"
@@ -53,6 +53,8 @@ const (
 	Credentials Rule = "every redeemed activation has its credential, unless a later one replaced it"
 	Paired      Rule = "the head's list, cred~ and sid~ agree"
 	Indexed     Rule = "a pending activation has a live index row"
+	Queued      Rule = "an issuer's queue counts its pending identities"
+	Published   Rule = "what a record ended is dead, and in the feed as long as a token could live"
 	InClear     Rule = "no secret is stored in clear"
 )
 
@@ -86,8 +88,10 @@ func Check(t Tables, o Options) []Violation {
 			c.records(s)
 			c.changes(s)
 			c.pairs(s)
+			c.published(s, t.Feed)
 		}
 	}
+	c.identities(t.Identities)
 	slices.SortFunc(c.found, func(a, b Violation) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Rule, b.Rule)) })
 	return c.found
 }
@@ -128,6 +132,7 @@ type subject struct {
 	activations map[string]Row // by uuid
 	credentials map[string]string
 	sessions    map[string]string // key by sid
+	tokens      map[string]bool   // jti of those that were ended
 	records     []record
 }
 
@@ -150,6 +155,7 @@ type record struct {
 	key                                         string
 	n                                           int64
 	id, action, outcome, reason, activation, at string
+	sessions, token                             string
 	announced                                   time.Time
 }
 
@@ -159,7 +165,7 @@ const stamp = "2006-01-02T15:04:05.000Z"
 func (c *checker) read(rows []Row) *subject {
 	s := &subject{
 		partition:   rows[0].text("PartitionKey"),
-		activations: map[string]Row{}, credentials: map[string]string{}, sessions: map[string]string{},
+		activations: map[string]Row{}, credentials: map[string]string{}, sessions: map[string]string{}, tokens: map[string]bool{},
 	}
 	headless := true
 	for _, r := range rows {
@@ -182,6 +188,7 @@ func (c *checker) read(rows []Row) *subject {
 				s.records = append(s.records, a)
 			}
 		case "jti":
+			s.tokens[rest] = true
 		default:
 			err = fmt.Errorf("a row of no known kind")
 		}
@@ -214,6 +221,7 @@ func readRecord(r Row) (a record, err error) {
 	a = record{
 		key: r.text("RowKey"), id: r.text("id"), action: r.text("action"), outcome: r.text("outcome"),
 		reason: r.text("reason"), activation: r.text("activation"), at: r.text("at"),
+		sessions: r.text("sessions"), token: r.text("token"),
 	}
 	if a.n, err = strconv.ParseInt(r.text("n"), 10, 64); err != nil {
 		return a, err
@@ -228,18 +236,23 @@ func (c *checker) records(s *subject) {
 		if a.n != int64(i+1) {
 			c.violates(Numbered, s.row(a.key), "it is the %d. by its number, which is %d", i+1, a.n)
 		}
-		h := fnv.New32a()
-		h.Write([]byte(a.id))
-		name := fmt.Sprintf("%s~%02d %s~%s", a.announced.Format("200601021504"), h.Sum32()%16, a.announced.Format("20060102150405.000"), a.id)
-		switch intent, exists := c.intents[name]; {
-		case !exists:
-			c.violates(Announced, s.row(a.key), "there is no row %s in the journal", name)
-		case intent.text("subject") != s.partition || intent.text("record") != a.key:
-			c.violates(Announced, s.row(a.key), "the intent %s is of %s %s", name, intent.text("subject"), intent.text("record"))
-		}
+		c.announced(a, s.row(a.key), s.partition, "")
 	}
 	if int64(len(s.records)) != s.head.N {
 		c.violates(Numbered, s.row("head"), "n is %d, and there are %d records", s.head.N, len(s.records))
+	}
+}
+
+// announced looks for the intent that a record names; table is that of the record, "" for subjects.
+func (c *checker) announced(a record, row, partition, table string) {
+	h := fnv.New32a()
+	h.Write([]byte(a.id))
+	name := fmt.Sprintf("%s~%02d %s~%s", a.announced.Format("200601021504"), h.Sum32()%16, a.announced.Format("20060102150405.000"), a.id)
+	switch intent, exists := c.intents[name]; {
+	case !exists:
+		c.violates(Announced, row, "there is no row %s in the journal", name)
+	case intent.text("subject") != partition || intent.text("record") != a.key || intent.text("table") != table:
+		c.violates(Announced, row, "the intent %s is of %s %s %s", name, intent.text("table"), intent.text("subject"), intent.text("record"))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/faults"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/storetest"
@@ -161,7 +162,7 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 	})
 	store := p.store(t, account, p.client)
 	got["check of our own token"] = measured(func(ctx context.Context) {
-		if live, err := store.Session(ctx, of, grant.Session, storetest.Random()); err != nil || !live {
+		if live, err := store.Session(ctx, of, grant.Session(), storetest.Random()); err != nil || !live {
 			t.Errorf("live %v, %v", live, err)
 		}
 	})
@@ -175,10 +176,22 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 	got["note that a credential was used"] = measured(func(ctx context.Context) {
 		key, err := store.Credential(context.Background(), of, p.keys.Credential(of, won.AuthorisationCode))
 		ok(err)
-		ok(store.Touch(ctx, of, key.Key, grant.At))
+		ok(store.Touch(ctx, of, key.Key, grant.At()))
 	})
 	create(t.Context(), "")
 	got["revoke"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, nil, of, made.ID)) })
+	bucket := budget.NewMeter("calls", 1, func() budget.Limit {
+		return budget.Limit{Capacity: 1, Refill: 1, Period: 24 * time.Hour, Block: 1}
+	}, budget.Environment{Store: store, Now: time.Now, Later: func(func(context.Context)) {}, Report: func(budget.Report) {}})
+	got["lease a block of a budget"] = measured(func(ctx context.Context) {
+		_, err := bucket.Take(ctx, "")
+		ok(err)
+	})
+	got["ask an empty budget"] = measured(func(ctx context.Context) {
+		if _, err := bucket.Take(ctx, ""); err == nil {
+			t.Error("the budget is not empty")
+		}
+	})
 	got["revoke again"] = measured(func(ctx context.Context) { ok(s.Revoke(ctx, clinic, nil, of, made.ID)) })
 
 	create(t.Context(), "")
@@ -190,6 +203,39 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 		_, err := redeem(ctx, s, wrong(), "")
 		refused(err, audit.ReasonWrongOTP)
 	})
+
+	create(t.Context(), "")
+	win(t.Context(), s, "")
+	create(t.Context(), "")
+	got["redeem, replacing a credential"] = measured(func(ctx context.Context) { win(ctx, s, "") })
+	var sid string
+	got["list credentials"] = measured(func(ctx context.Context) {
+		all, imported, err := s.Credentials(ctx, of)
+		ok(err)
+		if len(all) != 1 || imported {
+			t.Fatalf("%+v, imported %v", all, imported)
+		}
+		sid = all[0].Session
+	})
+	got["label a credential"] = measured(func(ctx context.Context) { ok(s.Label(ctx, clinic, nil, of, sid, "the new phone")) })
+	expires := time.Now().Add(time.Hour)
+	got["end a token"] = measured(func(ctx context.Context) { ok(s.EndToken(ctx, clinic, nil, of, sid, "-a-jti_", expires)) })
+	got["end a token again"] = measured(func(ctx context.Context) { ok(s.EndToken(ctx, clinic, nil, of, sid, "-a-jti_", expires)) })
+	got["end a credential"] = measured(func(ctx context.Context) { ok(s.EndOne(ctx, clinic, nil, of, sid)) })
+	create(t.Context(), "")
+	win(t.Context(), s, "")
+	create(t.Context(), "")
+	got["end all that buys tokens"] = measured(func(ctx context.Context) { ok(s.EndAll(ctx, clinic, nil, of)) })
+	got["end all that buys tokens again"] = measured(func(ctx context.Context) { ok(s.EndAll(ctx, clinic, nil, of)) })
+	got["read the feed, up to 1,000 endings"] = measured(func(ctx context.Context) {
+		all, err := store.Endings(ctx, time.Now().Add(-activation.MaxLifetime))
+		ok(err)
+		if len(all) < 4 {
+			t.Errorf("%d endings, want those of this test", len(all))
+		}
+	})
+
+	p.identityCosts(t, got)
 
 	// Somebody else's miss is committed between the look at the head and the own commit.
 	create(t.Context(), "")
@@ -215,7 +261,7 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 		}
 	}
 	// What issue after issue relies on (model.md section 1).
-	for what, sequence := range map[string]int64{"create": 2, "redeem": 3, "refresh": 1, "each lost race": 2} {
+	for what, sequence := range map[string]int64{"create": 2, "redeem": 3, "refresh": 1, "end all that buys tokens": 3, "each lost race": 2} {
 		if got[what].sequence != sequence {
 			t.Errorf("%s takes %d trips in sequence, want %d", what, got[what].sequence, sequence)
 		}
@@ -252,5 +298,5 @@ func (p *promise) service(store activation.Store) *activation.Service {
 	}
 	wait := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	return activation.New(store, func() activation.Policy { return settings }, activation.Clock{Now: time.Now, Wait: wait},
-		rand.Reader, func(func(context.Context)) {})
+		rand.Reader, func(func(context.Context)) {}, storetest.Unlimited)
 }

@@ -9,4 +9,6 @@ import (
 func TestContract(t *testing.T) {
 	a := start(t)
 	storetest.Run(t, func(t *testing.T) storetest.Store { return a.store(t, account, a.client) })
+	t.Run("budgets", func(t *testing.T) { storetest.Buckets(t, a.store(t, account, a.client)) })
+	t.Run("identities", func(t *testing.T) { storetest.Identities(t, a.store(t, account, a.client).Identities()) })
 }

@@ -27,7 +27,7 @@ func Count(ctx context.Context) (context.Context, *Trips) {
 
 // trip counts one more trip in sequence.
 func trip(ctx context.Context) {
-	if t, ok := ctx.Value(tripsKey{}).(*Trips); ok {
+	if t, ok := ctx.Value(tripsKey{}).(*Trips); ok && ctx.Value(besideKey{}) == nil {
 		t.sequence.Add(1)
 	}
 }
@@ -41,3 +41,8 @@ func (counting) Do(req *policy.Request) (*http.Response, error) {
 	}
 	return req.Next()
 }
+
+type besideKey struct{}
+
+// Beside returns a context whose calls are part of the trip that is under way: they are made while somebody waits for another.
+func Beside(ctx context.Context) context.Context { return context.WithValue(ctx, besideKey{}, true) }

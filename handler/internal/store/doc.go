@@ -10,13 +10,21 @@
 //	                                            act~{inverted time}~{uuid}     the time is the uuid's own
 //	                                            cred~{v}~{HMAC_v}
 //	                                            sid~{sid}
-//	                                            jti~{jti}                      comes with RFC 7009; already read by Session
+//	                                            jti~{jti}                      one token that was ended (RFC 7009)
 //	                                            aud~{inverted time}~{id}       Record.Time, Record.ID
 //	codes     the first 2 characters of HMAC_v  {v}~{HMAC_v}
 //	journal   {yyyyMMddHHmm}~{00..15}           {time}~{id}                    Record.Announced, Record.ID
+//	budgets   {kind}~{0000...}                  window                         patient, device: 0000; source: to 4095
+//	identities  a tenant's GUID, or             an object id (a GUID), or base32hex(sub)
+//	            base32hex(issuer URL)           ~head
+//	                                            ~aud~{inverted time}~{id}      Record.Time, Record.ID
+//	feed      rev                               {inverted time}~{id}~{sid or jti}  Record.Time, Record.ID
 //
 // base32hex is lower-case and without padding. An inverted time is the milliseconds that are left until the year 10000,
 // 15 digits: newer sorts first. v names the pepper. held~, imported~ and the other tables of model.md come with their issues.
+//
+// An identity's row key is bare, as model.md has it, so what is not an identity begins with "~", behind all of them: a list is the
+// range of row keys below "~" and never reads over records. That is why a record is ~aud~ here and aud~ elsewhere.
 //
 // # Columns
 //
@@ -32,11 +40,20 @@
 //	          imported "" or the hash of the predecessor's credential, $scrypt$...
 //	          own_...  laid out, not written yet: a device's or clinician's own fields
 //	act~      status, ended, created, created_by, modified, modified_by, expires, redeemed
-//	cred~     sid, label, used (to the hour)
+//	cred~     sid, label, created ("" before it was kept), used (to the hour)
 //	sid~      key (the row key of its cred~ row)
-//	aud~      action, outcome, reason, issuer, actor, source, trace, activation, n, at, announced, id
+//	jti~      until (its expiry, and the allowance for clocks)
+//	aud~      action, outcome, reason, issuer, actor, source, trace, activation, sessions (sids that it ended), token (a jti
+//	          likewise), n, at, announced, id
 //	codes     subject (its PartitionKey), activation, expires, ended, ended_for
-//	journal   subject (its PartitionKey), record (the row key of its aud~ row)
+//	journal   subject (its PartitionKey), record (the row key of its aud~ row); of an identity also table, which is identities
+//	budgets   tokens (Edm.Int64, the units left), at (when, by the clock of storage)
+//	identities  state, kind, label, scopes (with blanks between them), successor ("" or PartitionKey~RowKey), created, created_by,
+//	            modified, modified_by, seen (to the hour), n (Edm.Int64, counts commits)
+//	  ~head     pending (Edm.Int64, how many of the issuer are)
+//	  ~aud~     action, outcome, reason, issuer, actor, source, trace, n, at, announced, id; identity (the row key of its identity);
+//	            state, label, scopes (as they are from then on); other (as successor)
+//	feed      sid or jti (the other is ""), until
 //
 // Rows are changed by merging: a column that this version does not know, because a newer instance wrote it, stays as it is.
 // That holds for columns only. So a new field is a new column, never a new member of pending or creds.

@@ -14,6 +14,7 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/storetest"
 	"latchkey/handler/internal/subject"
@@ -63,7 +64,10 @@ func example() (activation.Change, activation.Code) {
 				{Activation: old, Status: activation.Completed, At: at, By: "anonymous"},
 			},
 			Added: []activation.Credential{won}, Removed: []activation.Credential{lost},
+			Labelled: []activation.Credential{{Session: "sid2", Key: hash("d"), Label: "Anna's phone"}},
+			Token:    &activation.Ending{Token: "jti1", Until: at.Add(time.Hour)},
 			Record: audit.Record{
+				Sessions: "sid0", Token: "jti1",
 				ID: "rec1", Time: at, Announced: at.Add(time.Minute), Action: audit.CreateActivation, Outcome: audit.Denied, Reason: audit.ReasonLocked,
 				Origin:  audit.Origin{Actor: audit.Actor{Issuer: "tenant", ID: "clinic"}, Source: "192.0.2.1", Trace: "0af7651916cd43dd8448eb211c80319c"},
 				Subject: of, Activation: id.String(), N: 3,
@@ -85,7 +89,15 @@ func TestFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writes = append(writes, write{row: coded}, write{row: intentRow(partition, change.Record)})
+	writes = append(writes, write{row: coded}, write{row: intentRow(partition, change.Record)}, write{row: bucketRow(
+		budget.Key{Kind: budget.Sources, Shard: 7}, budget.Bucket{Tokens: 5, At: change.Record.Time})})
+	for _, e := range change.Endings() {
+		row, err := feedRow(change.Record, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writes = append(writes, write{row: row})
+	}
 	var got []string
 	for _, w := range writes {
 		text, err := json.Marshal(w.row)
@@ -235,6 +247,21 @@ func TestColumnsOfANewerInstanceStay(t *testing.T) {
 	for _, row := range rows {
 		if text := all[partition+" "+row]; !strings.Contains(text, `"newer":"stays"`) {
 			t.Errorf("%s lost a column: %s", row, text)
+		}
+	}
+}
+
+// A bucket that cannot be read is no full one.
+func TestADamagedBucketIsAnError(t *testing.T) {
+	for column, value := range map[string]any{"tokens": "5", "at": "", "tokens ": nil} {
+		row := bucketRow(budget.Key{Kind: budget.Sources, Shard: 7}, budget.Bucket{Tokens: 5, At: storetest.Start})
+		if b, err := readBucket(found{row: row, exists: true}); err != nil || b.Tokens != 5 || !b.At.Equal(storetest.Start) {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		column = strings.TrimSpace(column)
+		row.Properties[column] = value
+		if _, err := readBucket(found{row: row, exists: true}); err == nil || !strings.Contains(err.Error(), column) {
+			t.Errorf("%s: %v", column, err)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func check(writes ...write) error {
 			return refuse("operation %d inserts a row and matches one", i)
 		case w.verb != insert && w.match == "":
 			return refuse("operation %d does not say which version of the row it changes", i)
-		case w.row.RowKey == headKey && (w.verb == remove || w.match == azcore.ETagAny):
+		case (w.row.RowKey == headKey || w.row.RowKey == queueKey) && (w.verb == remove || w.match == azcore.ETagAny):
 			return refuse("operation %d changes a head whatever its version, or removes it", i)
 		case len(w.row.Properties) > maxColumns:
 			return refuse("operation %d has %d columns, more than %d", i, len(w.row.Properties), maxColumns)

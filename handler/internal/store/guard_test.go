@@ -133,7 +133,7 @@ func TestWhatIsRefusedIsNotSent(t *testing.T) {
 	for what, err := range map[string]error{
 		"insert":             s.insert(ctx, "testing", s.journal, entity("p~x", "a/b", nil)),
 		"merge":              s.merge(ctx, "testing", s.journal, write{merge, entity("p~x", "a", nil), ""}),
-		"transaction":        s.transact(ctx, "testing", inserts(101)),
+		"transaction":        s.transact(ctx, "testing", s.subjects, inserts(101)),
 		"a head of any kind": s.Commit(ctx, storetest.Creation(head, storetest.Start)),
 		"two subjects":       s.Commit(ctx, other),
 		"code":               code, "credential": credential, "nobody": nobody,

@@ -17,14 +17,17 @@ import (
 
 // The tables.
 const (
-	subjects = "subjects"
-	codes    = "codes"
-	journal  = "journal"
+	subjects   = "subjects"
+	codes      = "codes"
+	journal    = "journal"
+	budgets    = "budgets"
+	identities = "identities"
+	feed       = "feed"
 )
 
 // Tables names the tables that must exist. Nothing is created at run time (threats.md F-07): infra/tables.json has the
 // same names, and the deployment makes them.
-func Tables() []string { return []string{subjects, codes, journal} }
+func Tables() []string { return []string{subjects, codes, journal, budgets, identities, feed} }
 
 // The row keys of a subject's partition, or what they begin with.
 const (

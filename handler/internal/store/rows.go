@@ -225,8 +225,17 @@ func readActivation(of subject.ID, row aztables.EDMEntity) (activation.Activatio
 	return a, r.err
 }
 
-func credentialRow(partition string, c activation.Credential) aztables.EDMEntity {
-	return entity(partition, credentialPrefix+c.Key.String(), columns{"sid": c.Session, "label": "", "used": ""})
+func credentialRow(partition string, c activation.Credential, created time.Time) aztables.EDMEntity {
+	return entity(partition, credentialPrefix+c.Key.String(), columns{"sid": c.Session, "label": "", "created": formatTime(created), "used": ""})
+}
+
+func readCredential(row aztables.EDMEntity) (activation.Credential, error) {
+	r := reader{row: row}
+	key, err := parseHash(strings.TrimPrefix(row.RowKey, credentialPrefix))
+	c := activation.Credential{
+		Session: r.text("sid"), Key: key, Label: r.text("label"), Created: r.time("created"), Used: r.time("used"),
+	}
+	return c, errors.Join(err, r.err)
 }
 
 func sessionRow(partition string, c activation.Credential) aztables.EDMEntity {
@@ -234,12 +243,18 @@ func sessionRow(partition string, c activation.Credential) aztables.EDMEntity {
 }
 
 func auditRow(partition string, record audit.Record) aztables.EDMEntity {
-	return entity(partition, auditKey(record), columns{
+	c := recordColumns(record)
+	c["activation"], c["sessions"], c["token"] = record.Activation, record.Sessions, record.Token
+	return entity(partition, auditKey(record), c)
+}
+
+// recordColumns are what every record has, whatever it is of.
+func recordColumns(record audit.Record) columns {
+	return columns{
 		"action": string(record.Action), "outcome": string(record.Outcome), "reason": string(record.Reason),
 		"issuer": record.Origin.Actor.Issuer, "actor": record.Origin.Actor.ID, "source": record.Origin.Source, "trace": record.Origin.Trace,
-		"activation": record.Activation, "n": aztables.EDMInt64(record.N),
-		"at": formatTime(record.Time), "announced": formatTime(record.Announced), "id": record.ID,
-	})
+		"n": aztables.EDMInt64(record.N), "at": formatTime(record.Time), "announced": formatTime(record.Announced), "id": record.ID,
+	}
 }
 
 func intentRow(partition string, record audit.Record) aztables.EDMEntity {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ type Options struct {
 
 // Store is activation.Store on Azure Table Storage. It is safe for concurrent use. Its errors, beside those of package
 // activation, are *Error, or say what is wrong with a row or a write.
-type Store struct{ subjects, codes, journal *aztables.Client }
+type Store struct{ subjects, codes, journal, budgets, identities, feed *aztables.Client }
 
 var _ activation.Store = (*Store)(nil)
 
@@ -53,7 +54,10 @@ func New(endpoint string, cred azcore.TokenCredential, o Options) (*Store, error
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return &Store{service.NewClient(subjects), service.NewClient(codes), service.NewClient(journal)}, nil
+	return &Store{
+		service.NewClient(subjects), service.NewClient(codes), service.NewClient(journal), service.NewClient(budgets), service.NewClient(identities),
+		service.NewClient(feed),
+	}, nil
 }
 
 // Code implements activation.Store.
@@ -163,7 +167,7 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 	if err != nil {
 		return err
 	}
-	err = s.transact(ctx, "committing a change", writes)
+	err = s.transact(ctx, "committing a change", s.subjects, writes)
 	// Only these three are a "no": a row that must not exist does, one that must exist does not, or the head moved. The
 	// first may be our own record, by an earlier attempt that landed; Reopen tells.
 	if stale(err) || exists(err) || missing(err) {
@@ -202,7 +206,17 @@ func changes(change activation.Change) ([]write, error) {
 			write{remove, entity(partition, sessionPrefix+c.Session, nil), azcore.ETagAny})
 	}
 	for _, c := range change.Added {
-		writes = append(writes, write{insert, credentialRow(partition, c), ""}, write{insert, sessionRow(partition, c), ""})
+		writes = append(writes, write{insert, credentialRow(partition, c, change.Record.Time), ""}, write{insert, sessionRow(partition, c), ""})
+	}
+	for _, c := range change.Labelled {
+		row := entity(partition, credentialPrefix+c.Key.String(), columns{"label": c.Label})
+		writes = append(writes, write{merge, row, azcore.ETagAny})
+	}
+	if t := change.Token; t != nil {
+		if !name.MatchString(t.Token) {
+			return nil, errKey
+		}
+		writes = append(writes, write{insert, entity(partition, tokenPrefix+t.Token, columns{"until": formatTime(t.Until)}), ""})
 	}
 	return append(writes, write{insert, auditRow(partition, change.Record), ""}), nil
 }
@@ -298,9 +312,47 @@ func (s *Store) Credential(ctx context.Context, of subject.ID, keys []keyed.Hash
 	if err != nil || !f.exists {
 		return nil, err
 	}
-	r := reader{row: f.row}
-	key, err := parseHash(f.row.RowKey[len(credentialPrefix):])
-	return &activation.Credential{Session: r.text("sid"), Key: key, Used: r.time("used")}, errors.Join(err, r.err)
+	c, err := readCredential(f.row)
+	return &c, err
+}
+
+// Credentials implements activation.Store. The keys of credentials and that of the head are neighbours: one range has them all.
+func (s *Store) Credentials(ctx context.Context, of subject.ID) (activation.Head, []activation.Credential, error) {
+	const doing = "listing credentials"
+	partition, err := partitionOf(of)
+	if err != nil {
+		return activation.Head{}, nil, err
+	}
+	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey ge '%s' and RowKey le '%s'", partition, credentialPrefix, headKey)
+	pager := s.subjects.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter})
+	var head found
+	var all []activation.Credential
+	for pager.More() {
+		trip(ctx)
+		page, err := pager.NextPage(ctx)
+		if err != nil {
+			return activation.Head{}, nil, short(doing, err)
+		}
+		for _, text := range page.Entities {
+			var row aztables.EDMEntity
+			if err := json.Unmarshal(text, &row); err != nil {
+				return activation.Head{}, nil, &Error{Doing: doing, cause: cause(err)}
+			}
+			if row.RowKey == headKey {
+				head = found{row: row, etag: azcore.ETag(row.ETag), exists: true}
+			}
+			if !strings.HasPrefix(row.RowKey, credentialPrefix) {
+				continue
+			}
+			c, err := readCredential(row)
+			if err != nil {
+				return activation.Head{}, nil, err
+			}
+			all = append(all, c)
+		}
+	}
+	h, err := readHead(of, head)
+	return h, all, err
 }
 
 // Touch implements activation.Store: it updates the row that is there, and never inserts one.
@@ -352,13 +404,16 @@ func (s *Store) Ping(ctx context.Context) (time.Time, error) {
 		},
 		func() error { _, err := get(ctx, "asking for codes", s.codes, "ping", "ping"); return err },
 		func() error { _, err := get(ctx, "asking for journal", s.journal, "ping", "ping"); return err },
+		func() error { _, err := get(ctx, "asking for budgets", s.budgets, "ping", "ping"); return err },
+		func() error { _, err := get(ctx, "asking for feed", s.feed, "ping", "ping"); return err },
+		func() error { _, err := get(ctx, "asking for identities", s.identities, "ping", "ping"); return err },
 	)
 	if err != nil {
 		return time.Time{}, err
 	}
 	date, err := http.ParseTime(answer.Header.Get("Date"))
 	if err != nil {
-		return time.Time{}, &Error{Doing: "asking for the time", cause: errors.New("there is no date in the answer")}
+		return time.Time{}, &Error{Doing: "asking for the time", cause: errNoDate}
 	}
 	return date, nil
 }
@@ -443,8 +498,8 @@ func (s *Store) merge(ctx context.Context, doing string, table *aztables.Client,
 	return short(doing, err)
 }
 
-// transact carries writes of one subject out, all or none, and sends them once.
-func (s *Store) transact(ctx context.Context, doing string, writes []write) error {
+// transact carries writes of one partition out, all or none, and sends them once.
+func (s *Store) transact(ctx context.Context, doing string, table *aztables.Client, writes []write) error {
 	if err := check(writes...); err != nil {
 		return err
 	}
@@ -465,7 +520,7 @@ func (s *Store) transact(ctx context.Context, doing string, writes []write) erro
 		}
 	}
 	ctx = policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1, TryTimeout: tryTimeout})
-	_, err := s.subjects.SubmitTransaction(ctx, actions, nil)
+	_, err := table.SubmitTransaction(ctx, actions, nil)
 	return short(doing, err)
 }
 

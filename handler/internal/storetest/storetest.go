@@ -23,10 +23,16 @@ import (
 	"latchkey/handler/internal/subject"
 )
 
+// stored is a credential as it is read: with the time of the record that it came with.
+func stored(c activation.Credential) *activation.Credential {
+	c.Created = Start
+	return &c
+}
+
 // Store is what is tested.
 type Store interface {
 	activation.Store
-	Session(ctx context.Context, of subject.ID, sid, jti string) (live bool, err error)
+	Endings(ctx context.Context, since time.Time) ([]activation.Ending, error)
 }
 
 // Start is the time at which the examples begin.
@@ -119,6 +125,10 @@ func Run(t *testing.T, start func(t *testing.T) Store) {
 		"the first key with a row counts":                (*suite).keys,
 		"a use is noted to the hour and revives nothing": (*suite).touch,
 		"a session lives as long as its credential":      (*suite).session,
+		"all credentials are listed, with the head":      (*suite).credentials,
+		"a label is kept, and revives nothing":           (*suite).label,
+		"a token ends once, and nothing else does":       (*suite).token,
+		"an ending is published once, and taken back":    (*suite).feed,
 		"activations are listed newest first, by pages":  (*suite).pages,
 		"subjects do not meet":                           (*suite).apart,
 		"a context that is over is an error":             (*suite).over,
@@ -230,7 +240,7 @@ func (s *suite) roundTrip() {
 	won := redeemed.Added[0]
 	c, err := s.store.Credential(s.Context(), of, []keyed.Hash{won.Key})
 	s.ok(err)
-	s.equal("credential", c, &won)
+	s.equal("credential", c, stored(won))
 }
 
 func (s *suite) fields() {
@@ -491,7 +501,7 @@ func (s *suite) keys() {
 	for name, keys := range map[string][]keyed.Hash{"first": {a.Key, none}, "second": {none, a.Key}} {
 		c, err := s.store.Credential(s.Context(), of, keys)
 		s.ok(err)
-		s.equal(name, c, &a)
+		s.equal(name, c, stored(a))
 	}
 	c, err := s.store.Credential(s.Context(), of, []keyed.Hash{none, Hash()})
 	s.ok(err)
@@ -508,7 +518,7 @@ func (s *suite) touch() {
 	s.ok(s.store.Touch(s.Context(), of, c.Key, Start))
 	found, err := s.store.Credential(s.Context(), of, []keyed.Hash{c.Key})
 	s.ok(err)
-	touched := c
+	touched := *stored(c)
 	touched.Used = Start.Truncate(time.Hour)
 	s.equal("touched", found, &touched)
 	s.equal("head", s.head(of), head) // a use moves no head
