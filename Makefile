@@ -56,19 +56,31 @@ test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines
 	go tool staticcheck ./...
 	go test ./handler/e2e
 	go test $(RACE) $$(go list ./... | grep -v /handler/e2e)
+	go -C handler/compare vet ./...
+	cd handler/compare && "$$(go -C ../.. tool -n staticcheck)" ./...
+	go -C handler/compare test ./...
+
+.PHONY: coverage-of-mission
+coverage-of-mission: ## the rows of handler/doc/mission.md that no test is named after
+	@go test -count=1 -v -run '^TestCoverageOfMission$$' ./handler | sed -n 's/^ *mission_test.go:[0-9]*: //p'
+
+.PHONY: odds
+odds: ## the chance that anyone guesses a code in a year, under the settings of this environment (ABU-2)
+	@go run ./handler/cmd/latchkey odds
 
 .PHONY: bench
-bench: stage ## start-up time, memory, binary size, and the costs of refusals
+bench: stage ## start-up time, memory, binary size, the costs of refusals, and our check of callers beside others
 	go test -run '^$$' -bench . -benchtime 20x ./handler
 	go test -run '^$$' -bench . ./handler/internal/...
+	go -C handler/compare run .
 
 # What make test does short, long. Set LATCHKEY_SEED to replay a failure.
 .PHONY: soak
-soak: stage $(AZURITE) ## the long proofs: 1,000 rounds of racers, 200 kills, 15,000 fault schedules, 10 minutes of histories
-	LATCHKEY_SCHEDULES=15000 go test -count=1 -timeout 1h -run Schedule ./handler/internal/activation
+soak: stage $(AZURITE) ## the long proofs: 1,000 rounds of racers, 6,000 timed refreshes, 200 kills, 15,000 fault schedules, 10 minutes of histories
+	LATCHKEY_SCHEDULES=15000 go test -count=1 -timeout 1h -run Schedule ./handler/internal/activation ./handler/internal/budget
 	LATCHKEY_SOAK=10m go test -count=1 -timeout 2h ./handler/internal/history
 	LATCHKEY_ROUNDS=1000 go test -count=1 -timeout 3h -run 'TestACT6_One|TestT03' ./handler/internal/store
-	LATCHKEY_ROUNDS=1000 LATCHKEY_KILLS=200 LATCHKEY_SOAK=10m go test -count=1 -timeout 3h ./handler/e2e
+	LATCHKEY_ROUNDS=1000 LATCHKEY_KILLS=200 LATCHKEY_JUNK=20000 LATCHKEY_SOAK=10m go test -count=1 -timeout 3h ./handler/e2e
 
 FUZZTIME ?= 1m
 

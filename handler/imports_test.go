@@ -23,10 +23,10 @@ const (
 )
 
 // domain are the packages that decide. What they know is what an auditor has to read to believe the promises.
-var domain = oneOf(internal+"activation", internal+"audit", internal+"codes", internal+"commit", internal+"keyed", internal+"secret", internal+"strictjson", internal+"subject")
+var domain = oneOf(internal+"activation", internal+"audit", internal+"budget", internal+"codes", internal+"commit", internal+"identity", internal+"keyed", internal+"odds", internal+"picture", internal+"revoked", internal+"secret", internal+"site", internal+"strictjson", internal+"subject")
 
 // aids are of tests alone.
-var aids = oneOf(internal+"faults", internal+"history", internal+"memstore", internal+"rowcheck", internal+"storetest")
+var aids = oneOf(internal+"faults", internal+"history", internal+"memstore", internal+"recipes", internal+"rowcheck", internal+"storetest")
 
 var (
 	jwt    = below("github.com/golang-jwt", "github.com/MicahParks")
@@ -93,7 +93,9 @@ var directions = []direction{
 	{oneOf(internal + "server"), below(internal+"store", internal+"vault", internal+"settings", internal+"keyed"), false,
 		"routes get what they work with from main: nothing else wires",
 		pkg{ImportPath: internal + "server", Imports: []string{internal + "store"}}},
-	{oneOf(handler, handler+"/cmd/functions"), aids, true, "what makes storage fail or forget is no part of what ships",
+	{oneOf(handler + "/cmd/latchkey"), oneOf(internal + "server"), true, "a tool that people run beside the app serves nothing",
+		pkg{ImportPath: handler + "/cmd/latchkey", Deps: []string{internal + "server"}}},
+	{oneOf(handler, handler+"/cmd/functions", handler+"/cmd/latchkey"), aids, true, "what makes storage fail or forget is no part of what ships",
 		pkg{ImportPath: handler, Deps: []string{internal + "memstore"}}},
 	{below(handler), below("latchkey/infra"), true, "what makes a laptop look like Azure is never linked into the handler",
 		pkg{ImportPath: handler, Deps: []string{"latchkey/infra/local/stack"}}},
@@ -194,6 +196,8 @@ var words = []word{
 		`import "os"; var s = os.Getenv("X")`, `import "os"; var s = os.ReadFile`},
 	{linked, names(internal+"keyed", "NewRingWithCost"), "what ships hashes at full cost",
 		`import "latchkey/handler/internal/keyed"; var r = keyed.NewRingWithCost`, `import "latchkey/handler/internal/keyed"; var r = keyed.NewRing`},
+	{linked.but(oneOf(handler)), names(internal+"token", "Grant"), "tokens are minted for what the gate of the domain granted: only the wiring turns the one into the other",
+		`import "latchkey/handler/internal/token"; var g token.Grant`, `import "latchkey/handler/internal/token"; var c token.Claims`},
 	{linked, inits, "nothing happens before main",
 		`func init() {}`, `type t struct{}; func (t) init() {}`},
 }

@@ -71,6 +71,9 @@ func run(environment func(string) (string, bool), stdout, stderr io.Writer) erro
 	}
 	var parts atomic.Pointer[server.Parts]
 	forwarded, _ := environment("ASPNETCORE_FORWARDEDHEADERS_ENABLED")
+	if boot.HTTP.UnderHost && forwarded != "true" {
+		log.Warn("no client's address can be trusted: budgets by source are off", "unset", "ASPNETCORE_FORWARDEDHEADERS_ENABLED")
+	}
 	s := &server.Server{
 		Build: server.Build{Version: version, Number: build, Commit: commit},
 		Parts: parts.Load, Ready: monitor.Checks, Count: count, Log: log, Clock: systemClock, Random: rand.Reader,

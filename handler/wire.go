@@ -16,11 +16,17 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/admission"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/denial"
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/readiness"
+	"latchkey/handler/internal/revoked"
 	"latchkey/handler/internal/server"
 	"latchkey/handler/internal/settings"
+	"latchkey/handler/internal/site"
 	"latchkey/handler/internal/store"
 	"latchkey/handler/internal/token"
 	"latchkey/handler/internal/vault"
@@ -68,6 +74,30 @@ func (n network) vault(c settings.KeyVault) (func(context.Context, []string) (ma
 	return v.Read, nil
 }
 
+// issuers are those whose tokens are trusted, with the keys of each.
+func (n network) issuers(s *settings.Settings, log *slog.Logger) (caller.Config, error) {
+	trusted := caller.Config{Now: time.Now}
+	keys := func(c caller.KeysConfig) (*caller.Keys, error) {
+		c.Client, c.Now, c.Random, c.Log = n.client, time.Now, rand.Reader, log
+		return caller.NewKeys(c)
+	}
+	ofEntra, err := keys(caller.KeysConfig{Tenant: s.Entra.TenantID, URL: s.Entra.KeysURL})
+	if err != nil {
+		return trusted, err
+	}
+	trusted.Entra = caller.Entra{Tenant: s.Entra.TenantID, Audiences: s.Entra.Audiences, Keys: ofEntra}
+	for _, p := range s.Identity.Providers {
+		ofProvider, err := keys(caller.KeysConfig{Issuer: p.Issuer, Algorithms: p.Algorithms, URL: p.KeysURL})
+		if err != nil {
+			return trusted, err
+		}
+		trusted.Providers = append(trusted.Providers, caller.Provider{
+			Issuer: p.Issuer, Audiences: p.Audiences, Algorithms: p.Algorithms, Roles: p.Roles, Scopes: p.Scopes, Keys: ofProvider,
+		})
+	}
+	return trusted, nil
+}
+
 // mostLater is how much may be done in the background at once.
 const mostLater = 64
 
@@ -97,21 +127,20 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 	if err != nil {
 		return fail(err)
 	}
-	keys, err := caller.NewKeys(caller.KeysConfig{
-		URL: first.Entra.KeysURL, Tenant: first.Entra.TenantID, Client: n.client, Now: time.Now, Random: rand.Reader, Log: log,
-	})
+	trusted, err := n.issuers(first, log)
 	if err != nil {
 		return fail(err)
 	}
-	verifier, err := caller.NewVerifier(
-		caller.Entra{Tenant: first.Entra.TenantID, Audiences: first.Entra.Audiences, Keys: keys},
-		caller.Own{Issuer: first.Tokens.Issuer, Verify: issuer.Verify, Session: tables.Session},
-		time.Now,
-	)
+	trusted.Own = caller.Own{
+		Issuer: first.Tokens.Issuer, Tokens: func() *token.Issuer { return issuer }, Session: tables.Session,
+	}
+	verifier, err := caller.NewVerifier(trusted)
 	if err != nil {
 		return fail(err)
 	}
-	go keys.Run(ctx)
+	for _, keys := range trusted.Keys() {
+		go keys.Run(ctx)
+	}
 
 	places := make(chan struct{}, mostLater)
 	later := func(do func(context.Context)) {
@@ -132,21 +161,41 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 			do(ctx)
 		}()
 	}
-	return &server.Parts{
-		Activations: activation.New(tables, policy(source, peppers), systemClock, rand.Reader, later),
-		Verify:      verifier.Verify,
-		Authorise: func(c caller.Caller, scope string) error {
-			return caller.Authorise(c, scope, administrators(source.Current()))
+	registry := identity.New(tables.Identities(), identity.Clock(systemClock), rand.Reader)
+	door, err := admission.New(admission.Config{
+		Registry: registry, Policy: callers(source), Now: time.Now, Beside: store.Beside, Later: later,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	guard := budget.NewGuard(limits(source), budget.Environment{Store: tables, Now: time.Now, Later: later, Report: reportBudget(log)})
+	later(guard.Warm)
+	list := revoked.New(revoked.Source{
+		Read: tables.Endings, Now: time.Now,
+		Sign: func(all []activation.Ending, at time.Time) ([]byte, error) {
+			return issuer.Revocations(all, at, revoked.Lifetime)
 		},
+	})
+	return &server.Parts{
+		Activations: activation.New(tables, policy(source, peppers), systemClock, rand.Reader, later, guard.Guess),
+		Refused:     guard.Refused,
+		Verify:      verifier.Verify,
+		Admit:       door.Admit,
+		Identities:  registry,
+		Seal:        func(d denial.Denial) (string, error) { return denial.Seal(peppers, rand.Reader, d) },
+		Unseal:      func(ticket string) (denial.Denial, error) { return denial.Open(peppers, ticket, time.Now()) },
 		Mint: func(g activation.Grant) (string, time.Duration, error) {
 			now := source.Current()
 			lifetime := now.Tokens.PatientLifetime
 			jwt, err := issuer.Mint(token.Grant{
-				Subject: g.Subject, Session: g.Session, Scopes: now.Personas.Patient, IssuedAt: g.At, Lifetime: lifetime,
+				Subject: g.Subject(), Session: g.Session(), Scopes: now.Personas.Patient, IssuedAt: g.At(), Lifetime: lifetime,
 			})
 			return jwt, lifetime, err
 		},
+		Claims:    issuer.Verify,
+		Revoked:   list.Document,
 		Reference: peppers.Reference,
+		Registers: registers(first),
 		Keys:      issuer.KeysDocument(),
 		Algorithm: issuer.SigningAlgorithm(),
 		Issuer:    first.Tokens.Issuer,
@@ -155,8 +204,10 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 		Imported:  func() bool { return source.Current().Import.Credentials },
 		Zone:      func() *time.Location { return source.Current().Site.TimeZone },
 		Site:      first.Site.Code,
+		Sites:     func() site.Directory { return source.Current().Sites },
+		AppLink:   func() string { return source.Current().Site.AppLink },
 		Browse:    first.Docs.Page,
-	}, readiness.Probes{Storage: tables.Ping, IssuerKeys: keys.Age}, nil
+	}, readiness.Probes{Storage: tables.Ping, Issuers: issuersKeys(trusted.Keys())}, nil
 }
 
 // policy is what one operation of the domain takes from the settings of its moment.
@@ -172,12 +223,50 @@ func policy(source *settings.Source, peppers *keyed.Ring) func() activation.Poli
 	}
 }
 
-func administrators(s *settings.Settings) []caller.Identity {
-	all := make([]caller.Identity, len(s.Identity.Administrators))
-	for i, a := range s.Identity.Administrators {
-		all[i] = caller.Identity(a)
+func issuersKeys(keys []*caller.Keys) []readiness.Issuer {
+	all := make([]readiness.Issuer, len(keys))
+	for i, k := range keys {
+		all[i] = readiness.Issuer{Name: k.Issuer(), Keys: k.Age}
 	}
 	return all
+}
+
+// limits are the budgets that the settings of the moment allow.
+func limits(source *settings.Source) func() budget.Limits {
+	return func() budget.Limits {
+		a := source.Current().Abuse
+		return budget.Limits{
+			Unknown: budget.PerYear(a.UnknownCapacity, a.UnknownPerYear), Source: budget.PerWindow(a.SourceRefusals, a.SourceWindow),
+		}
+	}
+}
+
+// reportBudget logs what somebody should know of a budget: alerts are made of these lines.
+func reportBudget(log *slog.Logger) func(budget.Report) {
+	return func(r budget.Report) {
+		if r.Err != nil {
+			log.Error("a budget cannot be asked for", "budget", string(r.Kind), "cause", r.Err.Error())
+			return
+		}
+		log.Warn("a budget is nearly empty: many unknown codes were tried", "budget", string(r.Kind), "left", r.Left, "of", r.Capacity)
+	}
+}
+
+// registers are the issuers whose identities the registry keeps, as it names them.
+func registers(s *settings.Settings) []string {
+	all := []string{s.Entra.TenantID}
+	for _, p := range s.Identity.Providers {
+		all = append(all, p.Issuer)
+	}
+	return all
+}
+
+// callers is what the settings of the moment ask of callers.
+func callers(source *settings.Source) func() caller.Policy {
+	return func() caller.Policy {
+		now := source.Current().Identity
+		return caller.Policy{Administrators: now.Administrators, Require: now.Require, DefaultScopes: now.DefaultScopes}
+	}
 }
 
 // clientAddress says whose address can be believed (model.md section 9). Without a host it is the peer's. Under the host it is

@@ -122,7 +122,7 @@ func (r reply) into(t *testing.T, status int, v any) {
 type problem struct {
 	Type, Title, Detail, Instance, Reason, Message string
 	Status, Code                                   int
-	Scope                                          string
+	Scope, Ticket                                  string
 	Errors                                         []struct{ Field, Detail string }
 }
 
@@ -219,6 +219,10 @@ type bought struct {
 
 func activationPath(patient string) string { return "/dhos/v1/patient/" + patient + "/activation" }
 func jwtPath(patient string) string        { return "/dhos/v1/patient/" + patient + "/jwt" }
+
+func authorisationPath(patient string) string {
+	return "/dhos/v1/patient/" + patient + "/authorisation"
+}
 
 const redeemPath = "/dhos/v1/activation"
 

@@ -136,6 +136,8 @@ func (c *person) act(ctx context.Context) {
 		c.redeem(ctx, made, false, c.key())
 	case n < 18:
 		c.do(ctx, history.Call{Action: history.Refresh, Code: code}, buying(c.patient, code), "", nil)
+	case n < 19:
+		c.do(ctx, history.Call{Action: history.EndAll}, request{method: http.MethodDelete, path: authorisationPath(c.patient), token: c.clinic}, "", nil)
 	default:
 		c.do(ctx, history.Call{Action: history.Revoke, Activation: made.UUID},
 			request{method: http.MethodDelete, path: activationPath(c.patient) + "/" + made.UUID, token: c.clinic}, "", nil)

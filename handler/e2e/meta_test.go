@@ -240,11 +240,25 @@ func TestOPS2_TheDocumentTellsEveryRouteAndItsScope(t *testing.T) {
 		t.Errorf("%d operations are described and not staged", described)
 	}
 
+	known := randomGUID()
+	w.known(t, known)
 	// The scopes of the routes, as the rows have them.
 	want := map[string]string{
-		"POST /dhos/v1/patient/{patient_id}/activation":          writeActivation, // ACT-1
-		"GET /dhos/v1/patient/{patient_id}/activation":           readActivation,  // ACT-3
-		"DELETE /dhos/v1/patient/{patient_id}/activation/{uuid}": writeActivation, // ACT-4
+		"POST /dhos/v1/patient/{patient_id}/activation":                         writeActivation,    // ACT-1
+		"GET /dhos/v1/patient/{patient_id}/activation":                          readActivation,     // ACT-3
+		"DELETE /dhos/v1/patient/{patient_id}/activation/{uuid}":                writeActivation,    // ACT-4
+		"GET /dhos/v1/patient/{patient_id}/authorisation":                       readActivation,     // ACT-13
+		"DELETE /dhos/v1/patient/{patient_id}/authorisation":                    writeActivation,    // ACT-14
+		"PATCH /dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}":  writeActivation,    // ACT-13
+		"DELETE /dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}": writeActivation,    // ACT-13
+		"POST " + revocationPath:                                                "revoke:token",     // TOK-8
+		"POST " + introspectionPath:                                             "introspect:token", // TOK-8
+		"GET /dhos/v1/identity":                                                 "read:identity",    // AUT-3
+		"POST /dhos/v1/identity":                                                "write:identity",   // AUT-3
+		"GET /dhos/v1/identity/{identity_id}":                                   "read:identity",    // AUT-3
+		"PATCH /dhos/v1/identity/{identity_id}":                                 "write:identity",   // AUT-3
+		"POST /dhos/v1/identity/{identity_id}/approve":                          "write:identity",   // AUT-3
+		"POST /dhos/v1/denial":                                                  "read:audit",       // AUT-6
 	}
 	for path, operations := range d.Paths {
 		for method, o := range operations {
@@ -255,7 +269,7 @@ func TestOPS2_TheDocumentTellsEveryRouteAndItsScope(t *testing.T) {
 			}
 			delete(want, name)
 			concrete := strings.NewReplacer("{patient_id}", w.patient(), "{uuid}", "019ab000-0000-7000-8000-000000000000",
-				"{activation_code}", "2222222222").Replace(path)
+				"{activation_code}", "2222222222", "{authorisation_id}", "nobodys", "{identity_id}", "nobodys", "{site_code}", "XXX").Replace(path)
 			r := request{method: strings.ToUpper(method), path: concrete}
 			if o.RequestBody != nil {
 				r.body = `{}`
@@ -267,7 +281,7 @@ func TestOPS2_TheDocumentTellsEveryRouteAndItsScope(t *testing.T) {
 			if scopes == "" {
 				continue
 			}
-			r.token = w.token(t, stack.TokenRequest{Roles: []string{"another:scope"}})
+			r.token = w.token(t, stack.TokenRequest{OID: &known, Roles: []string{"another:scope"}})
 			if p := h.send(t, r).problem(t, http.StatusForbidden, "insufficient_scope"); p.Scope != scopes {
 				t.Errorf("%s is refused for want of %q, described is %q", name, p.Scope, scopes)
 			}

@@ -217,14 +217,21 @@ func TestTOK6_MetadataListsWhatExists(t *testing.T) {
 				if strings.HasSuffix(member, "_endpoint") && !ours {
 					t.Errorf("%s: %s is %q", path, member, address)
 				}
-				if issuer != "" && ours {
+				if strings.HasSuffix(member, "_endpoint") {
+					// Each takes a POST of somebody who may (RFC 7009, RFC 7662).
+					h.rejected(t, h.send(t, request{method: http.MethodPost, path: "/" + below, body: "token=x"}), "no_header")
+				} else if issuer != "" && ours {
 					if there := h.send(t, request{method: http.MethodGet, path: "/" + below}); there.status != http.StatusOK {
 						t.Errorf("%s: %s is at %s, which answers %d", path, member, address, there.status)
 					}
 				}
 			}
-			if scopes, listed := document["scopes_supported"].([]any); listed && !reflect.DeepEqual(scopes, []any{readActivation, writeActivation}) {
-				t.Errorf("scopes_supported %v", scopes)
+			if scopes, listed := document["scopes_supported"].([]any); listed {
+				for _, scope := range []any{readActivation, writeActivation, "revoke:token", "introspect:token"} {
+					if !slices.Contains(scopes, scope) {
+						t.Errorf("scopes_supported %v, without %s", scopes, scope)
+					}
+				}
 			}
 		}
 	})
@@ -241,7 +248,7 @@ func TestACT13_ReplacingACredentialEndsItsTokensOnOurRoutes(t *testing.T) {
 		}
 		h.redeem(t, h.create(t, token, patient).parts())
 		got := h.send(t, creating(phone, patient))
-		got.problem(t, http.StatusUnauthorized, "token_revoked")
+		h.rejected(t, got, "session_ended")
 		if challenge := got.header.Get("WWW-Authenticate"); !strings.Contains(challenge, `error="invalid_token"`) {
 			t.Errorf("WWW-Authenticate %q", challenge)
 		}
@@ -283,24 +290,24 @@ func TestAUT5_OtherTokensAreRefused(t *testing.T) {
 	stranger := "1b2c3d4e-5f60-4718-92a3-b4c5d6e7f809"
 	for name, wrong := range map[string]struct {
 		request stack.TokenRequest
-		reason  string
+		cause   string
 	}{
-		"expired":             {stack.TokenRequest{Roles: roles, ExpiresIn: -5 * time.Minute}, "token_expired"},
-		"not yet valid":       {stack.TokenRequest{Roles: roles, Set: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, "token_not_yet_valid"},
-		"of another audience": {stack.TokenRequest{Roles: roles, Audience: &graph}, "token_wrong_audience"},
+		"expired":             {stack.TokenRequest{Roles: roles, ExpiresIn: -5 * time.Minute}, "expired"},
+		"not yet valid":       {stack.TokenRequest{Roles: roles, Set: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, "nbf_ahead"},
+		"of another audience": {stack.TokenRequest{Roles: roles, Audience: &graph}, "aud_wrong"},
 		"of another tenant": {stack.TokenRequest{Roles: roles, Set: map[string]any{
-			"tid": stranger, "iss": "https://login.microsoftonline.com/" + stranger + "/v2.0"}}, "token_untrusted_issuer"},
-		"of another tenant under our issuer": {stack.TokenRequest{Roles: roles, Set: map[string]any{"tid": stranger}}, "token_untrusted_issuer"},
-		"of a stranger":                      {stack.TokenRequest{Roles: roles, Set: map[string]any{"iss": "https://evil.example/"}}, "token_untrusted_issuer"},
-		"with a wrong signature":             {stack.TokenRequest{Roles: roles, Unpublished: true}, "token_bad_signature"},
-		"of another type":                    {stack.TokenRequest{Roles: roles, Header: map[string]any{"typ": "dpop+jwt"}}, "token_wrong_type"},
-		"with a key of its own":              {stack.TokenRequest{Roles: roles, Header: map[string]any{"jwk": map[string]any{"kty": "RSA"}}}, "token_wrong_type"},
-		"without an object id":               {stack.TokenRequest{Roles: roles, OID: &none}, "token_malformed"},
+			"tid": stranger, "iss": "https://login.microsoftonline.com/" + stranger + "/v2.0"}}, "iss_unknown"},
+		"of another tenant under our issuer": {stack.TokenRequest{Roles: roles, Set: map[string]any{"tid": stranger}}, "tid_wrong"},
+		"of a stranger":                      {stack.TokenRequest{Roles: roles, Set: map[string]any{"iss": "https://evil.example/"}}, "iss_unknown"},
+		"of a key that is not published":     {stack.TokenRequest{Roles: roles, Unpublished: true}, "key_unknown"},
+		"of another type":                    {stack.TokenRequest{Roles: roles, Header: map[string]any{"typ": "dpop+jwt"}}, "typ_wrong"},
+		"with a key of its own":              {stack.TokenRequest{Roles: roles, Header: map[string]any{"jwk": map[string]any{"kty": "RSA"}}}, "header_extension"},
+		"without an object id":               {stack.TokenRequest{Roles: roles, OID: &none}, "oid_missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := w.any()
 			got := h.send(t, creating(w.token(t, wrong.request), w.patient()))
-			got.problem(t, http.StatusUnauthorized, wrong.reason)
+			h.rejected(t, got, wrong.cause)
 			challenge := got.header.Get("WWW-Authenticate")
 			if !strings.HasPrefix(challenge, "Bearer ") || !strings.Contains(challenge, `error="invalid_token"`) {
 				t.Errorf("WWW-Authenticate %q", challenge)
@@ -309,36 +316,39 @@ func TestAUT5_OtherTokensAreRefused(t *testing.T) {
 	}
 	good := w.clinic(t)
 	parts := strings.Split(good, ".")
-	for name, authorization := range map[string]string{
-		"missing":                "",
-		"of another scheme":      "Basic " + good,
-		"none behind the scheme": "Bearer",
-		"no JWT":                 "Bearer opaque",
-		"without its signature":  "Bearer " + parts[0] + "." + parts[1] + ".",
-		"with another's claims":  "Bearer " + parts[0] + "." + strings.Split(w.token(t, stack.TokenRequest{}), ".")[1] + "." + parts[2],
+	for name, wrong := range map[string]struct{ authorization, cause string }{
+		"missing":                {"", "no_header"},
+		"of another scheme":      {"Basic " + good, "other_scheme"},
+		"none behind the scheme": {"Bearer", "empty_token"},
+		"no JWT":                 {"Bearer opaque", "token_parts"},
+		"without its signature":  {"Bearer " + parts[0] + "." + parts[1] + ".", "token_parts"},
+		"with another's claims":  {"Bearer " + parts[0] + "." + strings.Split(w.token(t, stack.TokenRequest{}), ".")[1] + "." + parts[2], "signature_wrong"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.through(t, func(t *testing.T, h *host) {
 				r := creating("", w.patient())
-				if authorization != "" {
-					r.header = http.Header{"Authorization": {authorization}}
+				if wrong.authorization != "" {
+					r.header = http.Header{"Authorization": {wrong.authorization}}
 				}
 				got := h.send(t, r)
-				reason := "token_malformed"
-				switch name {
-				case "missing", "of another scheme":
-					reason = "token_missing"
-				case "with another's claims":
-					reason = "token_bad_signature"
-				}
-				got.problem(t, http.StatusUnauthorized, reason)
+				h.rejected(t, got, wrong.cause)
 				// RFC 6750 section 3.1: no error code where no token was sent.
+				sent := wrong.cause != "no_header" && wrong.cause != "other_scheme"
 				challenge := got.header.Get("WWW-Authenticate")
-				if !strings.HasPrefix(challenge, "Bearer ") || strings.Contains(challenge, "error=") != (reason != "token_missing") {
+				if !strings.HasPrefix(challenge, "Bearer ") || strings.Contains(challenge, "error=") != sent {
 					t.Errorf("WWW-Authenticate %q", challenge)
 				}
 			})
 		})
+	}
+}
+
+// rejected wants the one 401 that every token gets which is not accepted. Why it was not is in the log.
+func (h *host) rejected(t *testing.T, got reply, cause string) {
+	t.Helper()
+	got.problem(t, http.StatusUnauthorized, "invalid_token")
+	if e := h.event(t, got.trace); !strings.HasPrefix(e.Cause+" ", "token refused: "+cause+" ") {
+		t.Errorf("the log says %q, want %s", e.Cause, cause)
 	}
 }
 
@@ -370,6 +380,12 @@ func TestAUT2_ScopesComeFromAppRolesAndFromTheAdministratorsList(t *testing.T) {
 			[]string{readActivation, writeActivation}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.request.OID == nil {
+				c.request.OID = new(randomGUID())
+			}
+			if *c.request.OID != stack.Administrator {
+				w.known(t, *c.request.OID) // somebody unknown is told to wait instead
+			}
 			token := w.token(t, c.request)
 			for scope, ask := range map[string]func(string) reply{readActivation: read, writeActivation: write} {
 				got := ask(token)

@@ -20,6 +20,26 @@ const (
 	RevokeActivation  Action = "activation.revoke"
 	IssueToken        Action = "token.issue"
 	UpgradeCredential Action = "credential.upgrade"
+	AskIdentity       Action = "identity.ask"
+	RegisterIdentity  Action = "identity.register"
+	ApproveIdentity   Action = "identity.approve"
+	ChangeIdentity    Action = "identity.change"
+	RetireIdentity    Action = "identity.retire"
+	ReadIdentity      Action = "identity.read"
+	ListIdentities    Action = "identity.list"
+	ReadDenial        Action = "denial.read"
+)
+
+// The actions that end what was let in.
+const (
+	// RevokeAuthorisation ends all that buys tokens for a subject, RevokeCredential one of several credentials.
+	RevokeAuthorisation Action = "authorisation.revoke"
+	RevokeCredential    Action = "credential.revoke"
+	LabelCredential     Action = "credential.label"
+	ListCredentials     Action = "credential.list"
+	// RevokeToken ends one token (RFC 7009), IntrospectToken looks at one (RFC 7662).
+	RevokeToken     Action = "token.revoke"
+	IntrospectToken Action = "token.introspect"
 )
 
 // Outcome is whether it was done.
@@ -52,9 +72,15 @@ const (
 	ReasonNotFound     Reason = "not_found"
 	ReasonUnavailable  Reason = "unavailable"
 	ReasonBusy         Reason = "busy"
+	// ReasonNoBudget: so many unknown codes were tried that none is looked up (ABU-1). It stands in event lines only.
+	ReasonNoBudget Reason = "no_budget"
 	// ReasonNoScope is that of a caller who is known and may not do this.
 	ReasonNoScope    Reason = "insufficient_scope"
 	ReasonSuperseded Reason = "superseded"
+	// ReasonNotOurs is that of a token that was asked about and is none of ours, or expired; ReasonEnded of one that is, and has
+	// been ended.
+	ReasonNotOurs Reason = "not_ours"
+	ReasonEnded   Reason = "ended"
 	// ReasonRepeated is that of an allowed redemption that was told again.
 	ReasonRepeated Reason = "repeated"
 )
@@ -104,6 +130,14 @@ type Record struct {
 	Subject subject.ID
 	// Activation is the activation's uuid, or "".
 	Activation string
-	// N numbers the commits of a subject, from 1.
+	// Sessions are the sids of the credentials that the change ended, with blanks between them: the feed can be made of them once
+	// more (model.md section 1). An imported credential has none. Token is the jti of the token that it ended.
+	Sessions, Token string
+	// Identity is the registered identity that was changed, else zero; State, Label and Scopes (with blanks between them) are what
+	// it has from then on, and Other is the successor of one that was retired.
+	Identity             Actor
+	State, Label, Scopes string
+	Other                Actor
+	// N numbers the commits of a subject, or of an identity, from 1.
 	N int64
 }

@@ -15,8 +15,10 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/commit"
+	"latchkey/handler/internal/denial"
 	"latchkey/handler/internal/subject"
 )
 
@@ -31,6 +33,8 @@ type Event struct {
 	actor string
 	// invocation is the host's id of the request, "" without a host.
 	invocation string
+	// seal makes the ticket of a refusal; nil until the settings are known.
+	seal func(denial.Denial) (string, error)
 
 	// Operation is the operation's id, "" if none matched.
 	Operation string
@@ -42,8 +46,10 @@ type Event struct {
 	// Subject is a keyed reference, never the id.
 	Subject    string
 	Activation string
-	Trips      func() (sequence, calls int)
-	cause      error
+	// Identity is the ID of an identity of the registry.
+	Identity string
+	Trips    func() (sequence, calls int)
+	cause    error
 }
 
 type eventKey struct{}
@@ -71,12 +77,13 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 	e.Outcome = audit.Denied
 	var refusal *activation.Refusal
 	var forbidden *caller.Forbidden
+	var empty *budget.Empty
 	switch {
 	case errors.As(err, &refusal):
 		e.Detail = refusal.Reason
 	case errors.As(err, &forbidden):
-		e.Detail = audit.ReasonNoScope
-	case errors.Is(err, activation.ErrNotFound):
+		e.Detail = audit.Reason(forbidden.Cause)
+	case errors.Is(err, activation.ErrNotFound), errors.Is(err, activation.ErrNoCredential):
 		e.Detail = audit.ReasonNotFound
 	case errors.Is(err, activation.ErrNotPending):
 		e.Detail = audit.ReasonNotPending
@@ -84,9 +91,15 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 		e.Detail = audit.ReasonSuperseded
 	case errors.Is(err, commit.ErrBusy):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonBusy
-	case errors.Is(err, commit.ErrUnavailable):
+	case errors.As(err, &empty):
+		e.Outcome, e.Detail = audit.Failed, audit.ReasonNoBudget
+	case errors.Is(err, commit.ErrUnavailable), errors.Is(err, budget.ErrUnknown):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonUnavailable
 	default:
+		if p := registryProblem(err); p != nil {
+			e.Detail = audit.Reason(p.Reason)
+			return
+		}
 		e.Outcome = audit.Failed // the line has the cause
 	}
 }
@@ -195,6 +208,7 @@ func (s *Server) log(e *Event, r *http.Request, status int) {
 		add("why", string(e.Detail))
 		add("subject", e.Subject)
 		add("activation", e.Activation)
+		add("identity", e.Identity)
 	}
 	switch {
 	case e.actor != "":

@@ -105,12 +105,13 @@ func TestOPS4_OneEventARequest(t *testing.T) {
 		"actor": "anonymous", "subject": ref, "reason": "authorisation_refused"})
 
 	w = b.ask(t, "POST "+patientPath+"/activation", "", "Authorization: Bearer canary-of-a-token")
-	want("refused token", w, "INFO", map[string]any{"operation": "create-patient-activation", "status": 401.0, "reason": "token_bad_signature",
-		"cause": "token refused: token_bad_signature (rule signature)"})
+	want("refused token", w, "INFO", map[string]any{"operation": "create-patient-activation", "status": 401.0, "reason": "invalid_token",
+		"cause": "token refused: signature_wrong"})
 
 	w = b.ask(t, "POST "+patientPath+"/activation", "", reader)
 	want("no scope", w, "INFO", map[string]any{"status": 403.0, "reason": "insufficient_scope", "actor": actor,
-		"action": "activation.create", "outcome": "denied", "why": "insufficient_scope", "subject": ref})
+		"action": "activation.create", "outcome": "denied", "why": "no_app_role", "subject": ref,
+		"cause": "the scope write:gdm_activation is refused: no_app_role (expected write:gdm_activation in roles, got read:gdm_activation)"})
 
 	w = b.ask(t, redeemLine, `{"canary-of-a-code":1,"canary-of-a-code":2}`)
 	want("twice in the body", w, "INFO", map[string]any{"status": 400.0, "reason": "invalid_request"})

@@ -22,10 +22,15 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/commit"
+	"latchkey/handler/internal/denial"
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/memstore"
 	"latchkey/handler/internal/secret"
+	"latchkey/handler/internal/site"
 	"latchkey/handler/internal/subject"
 )
 
@@ -39,6 +44,18 @@ type bench struct {
 	log     *lines
 	ring    *keyed.Ring
 	waited  *[]time.Duration
+	// gated is what the gate says to whom their roles admit, once it is asked; nil admits.
+	gated func() error
+
+	limits  budget.Limits
+	mu      sync.Mutex
+	reports []budget.Report
+}
+
+func (b *bench) report(r budget.Report) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reports = append(b.reports, r)
 }
 
 // lines keeps what was logged, a line of JSON each.
@@ -78,6 +95,8 @@ func (l *lines) take(t testing.TB) (all []map[string]any) {
 const (
 	tenant = "11111111-2222-4333-8444-555555555555"
 	object = "aaaaaaaa-0000-4000-8000-000000000001"
+	// provider is an issuer that is trusted beside the tenant.
+	provider = "https://id.example/realms/ward"
 )
 
 // verify takes these tokens: "writer" and "reader" hold one scope each, "nobody" none; "down" cannot be checked, "panic" breaks.
@@ -85,11 +104,19 @@ func verify(_ context.Context, authorization string) (caller.Caller, error) {
 	c := caller.Caller{Kind: caller.App, Actor: audit.Actor{Issuer: tenant, ID: object}}
 	switch authorization {
 	case "":
-		return caller.Caller{}, &caller.Rejected{Reason: caller.TokenMissing, Rule: "scheme"}
+		return caller.Caller{}, &caller.Rejected{Cause: caller.NoHeader}
 	case "Bearer writer":
 		c.Scopes = []string{scopeWriteActivation}
 	case "Bearer reader":
 		c.Scopes = []string{scopeReadActivation}
+	case "Bearer registrar":
+		c.Scopes = []string{scopeReadIdentity, scopeWriteIdentity}
+	case "Bearer revoker":
+		c.Scopes = []string{scopeRevokeToken}
+	case "Bearer introspector":
+		c.Scopes = []string{scopeIntrospectToken}
+	case "Bearer auditor":
+		c.Scopes = []string{scopeReadAudit}
 	case "Bearer nobody":
 	case "Bearer down":
 		return caller.Caller{}, fmt.Errorf("%w: no keys", caller.ErrUnavailable)
@@ -98,7 +125,7 @@ func verify(_ context.Context, authorization string) (caller.Caller, error) {
 	case "Bearer panic":
 		panic("the verifier broke")
 	default:
-		return caller.Caller{}, &caller.Rejected{Reason: caller.TokenBadSignature, Rule: "signature"}
+		return caller.Caller{}, &caller.Rejected{Cause: caller.SignatureWrong}
 	}
 	return c, nil
 }
@@ -120,24 +147,46 @@ func newBench(t testing.TB) *bench {
 	return b
 }
 
+// usual are the budgets of the defaults.
+func usual() budget.Limits {
+	return budget.Limits{Unknown: budget.PerYear(5e9, 5e9), Source: budget.PerWindow(60, 10*time.Minute)}
+}
+
+var benchPepper = secret.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
+
 func newBenchWith(t testing.TB, clock Clock) *bench {
 	t.Helper()
-	ring, err := keyed.NewRing(secret.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))))
+	ring, err := keyed.NewRing(benchPepper)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{store: memstore.New(), log: &lines{}, ring: ring}
+	return newBenchOn(t, clock, ring, usual())
+}
+
+func newBenchOn(t testing.TB, clock Clock, ring *keyed.Ring, limits budget.Limits) *bench {
+	t.Helper()
+	b := &bench{store: memstore.New(), log: &lines{}, ring: ring, limits: limits}
+	b.store.Now = clock.Now
+	guard := budget.NewGuard(func() budget.Limits { return b.limits }, budget.Environment{
+		Store: b.store, Now: clock.Now, Later: func(do func(context.Context)) { do(context.Background()) }, Report: b.report,
+	})
+	guard.Warm(t.Context())
 	parts := &Parts{
 		Activations: activation.New(b.store, func() activation.Policy {
 			return activation.Policy{
 				Keys: ring, Site: "OXF", OTPLength: 6, CodeLength: 32, SaltLength: 32, MaxAttempts: 10, ExpiryDays: 5,
 				Zone: time.UTC, MaxPerPatient: 1,
 			}
-		}, clock, rand.Reader, func(do func(context.Context)) { do(context.Background()) }),
-		Verify:    verify,
-		Authorise: func(c caller.Caller, scope string) error { return caller.Authorise(c, scope, nil) },
+		}, clock, rand.Reader, func(do func(context.Context)) { do(context.Background()) }, guard.Guess),
+		Refused:    guard.Refused,
+		Verify:     verify,
+		Admit:      b.admit,
+		Identities: identity.New(b.store.Identities(), identity.Clock(clock), rand.Reader),
+		Registers:  []string{tenant, provider},
+		Seal:       func(d denial.Denial) (string, error) { return denial.Seal(ring, rand.Reader, d) },
+		Unseal:     func(ticket string) (denial.Denial, error) { return denial.Open(ring, ticket, clock.Now()) },
 		Mint: func(g activation.Grant) (string, time.Duration, error) {
-			return "jwt-of-" + g.Session, time.Hour, nil
+			return "jwt-of-" + g.Session(), time.Hour, nil
 		},
 		Reference: ring.Reference,
 		Keys:      []byte(`{"keys":[]}`), Algorithm: "ES256",
@@ -145,6 +194,10 @@ func newBenchWith(t testing.TB, clock Clock) *bench {
 		Imported: func() bool { return false },
 		Zone:     func() *time.Location { return time.UTC },
 		Site:     "OXF", Browse: true,
+		Sites: func() site.Directory {
+			return site.Directory{{Code: "CAM", BaseURL: "https://cam.example"}, {Code: "OXF", Name: "Oxford & <Sons>", BaseURL: "https://latchkey.example"}}
+		},
+		AppLink: func() string { return "https://app.example/activate" },
 	}
 	b.Server = &Server{
 		Build: Build{Version: "1.2.3", Number: "45", Commit: "abcdef"},
@@ -158,6 +211,15 @@ func newBenchWith(t testing.TB, clock Clock) *bench {
 	}
 	b.handler = b.Handler()
 	return b
+}
+
+// admit takes roles at their word, as long as nothing else is said at the gate.
+func (b *bench) admit(_ context.Context, _ audit.Origin, c caller.Caller, need caller.Need) (commit.Gate, error) {
+	err := caller.Policy{}.Authorise(c, need, &identity.Identity{State: identity.Approved})
+	if err != nil || b.gated == nil {
+		return nil, err
+	}
+	return func(context.Context) error { return b.gated() }, nil
 }
 
 // starting is the same before the settings are known.

@@ -98,9 +98,14 @@ const maxAge = 300
 
 func (in *documentInput) document(contentType string, body []byte) *document {
 	sum := sha256.Sum256(body)
+	return in.tagged(contentType, body, base64.RawURLEncoding.EncodeToString(sum[:12]))
+}
+
+// tagged is a document whose hash is known.
+func (in *documentInput) tagged(contentType string, body []byte, tag string) *document {
 	out := &document{
 		Status: http.StatusOK, ContentType: contentType, CacheControl: fmt.Sprintf("public, max-age=%d", maxAge),
-		ETag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, Body: body,
+		ETag: `"` + tag + `"`, Body: body,
 	}
 	for known := range strings.SplitSeq(in.IfNoneMatch, ",") {
 		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == out.ETag || known == "*" {
@@ -129,6 +134,12 @@ func (c call) metadata() map[string]any {
 		"jwks_uri":                 c.url("/.well-known/jwks.json"),
 		"response_types_supported": []string{}, // required by both standards; there is no authorization endpoint
 		"service_documentation":    c.url("/openapi.json"),
+		"revocation_endpoint":      c.url(revocationPath),
+		"introspection_endpoint":   c.url(introspectionPath),
+		// Both take an access token with the scope of the route, of any issuer that we trust. RFC 8414 section 2 lets the second
+		// name that, and would assume client_secret_basic if nothing were said.
+		"revocation_endpoint_auth_methods_supported":    []string{},
+		"introspection_endpoint_auth_methods_supported": []string{"Bearer"},
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -49,9 +50,13 @@ func TestOPS1_Ready(t *testing.T) {
 
 // TOK-6: the documents about us list what exists.
 func TestTOK6_Metadata(t *testing.T) {
-	scopes := []any{scopeReadActivation, scopeWriteActivation}
+	scopes := []any{scopeIntrospectToken, scopeReadAudit, scopeReadActivation, scopeReadIdentity, scopeRevokeToken, scopeWriteActivation, scopeWriteIdentity}
 	const issuer, jwks, docs = "https://latchkey.example/", "https://latchkey.example/.well-known/jwks.json", "https://latchkey.example/openapi.json"
 	none := []any{}
+	ends := map[string]any{
+		"revocation_endpoint": "https://latchkey.example/oauth2/revoke", "revocation_endpoint_auth_methods_supported": none,
+		"introspection_endpoint": "https://latchkey.example/oauth2/introspect", "introspection_endpoint_auth_methods_supported": []any{"Bearer"},
+	}
 	for path, want := range map[string]map[string]any{
 		"openid-configuration": {"issuer": issuer, "jwks_uri": jwks, "response_types_supported": none, "service_documentation": docs,
 			"subject_types_supported": []any{"public"}, "id_token_signing_alg_values_supported": []any{"ES256"}},
@@ -61,6 +66,9 @@ func TestTOK6_Metadata(t *testing.T) {
 			"bearer_methods_supported": []any{"header"}, "scopes_supported": scopes, "resource_documentation": docs},
 		"jwks.json": {"keys": none},
 	} {
+		if _, ofServer := want["response_types_supported"]; ofServer {
+			maps.Copy(want, ends)
+		}
 		b := newBench(t)
 		w := b.ask(t, "GET /.well-known/"+path, "")
 		var got map[string]any

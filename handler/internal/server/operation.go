@@ -16,6 +16,7 @@ import (
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/commit"
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/strictjson"
 	"latchkey/handler/internal/subject"
 )
@@ -31,8 +32,11 @@ const (
 	drainedWithout   = 256 << 10
 )
 
-// bodyLimits bound what one JSON body can cost. Nothing here asks for more than a few members.
-var bodyLimits = strictjson.Limits{Depth: 8, Values: 64, Text: 4096}
+// bodyLimits bound what one JSON body can cost. Nothing here asks a stranger for more than a few members; a list of scopes is longer.
+var (
+	bodyLimits  = strictjson.Limits{Depth: 8, Values: 64, Text: 4096}
+	knownLimits = strictjson.Limits{Depth: 8, Values: 64 + identity.MaxScopes, Text: 4096}
+)
 
 // Route is one path with its operations. It is one function of the app.
 type Route struct {
@@ -58,17 +62,28 @@ type call struct {
 	*Parts
 	event  *Event
 	caller caller.Caller
-	// gate answers whether the caller is admitted, where that is looked up beside the operation's first reads.
+	// whose is the subject that the path names, or zero.
+	whose subject.ID
+	// gate answers whether the caller is admitted, where that is looked up beside the operation's first reads. What changes
+	// something waits for it before it commits; the adapter waits for it before it answers.
 	gate commit.Gate
+	// form is that of the answer.
+	form form
 }
 
 // kind is what an operation needs before it can run.
 type kind struct {
 	scope string
+	// delegated: a person's scp is enough (AUT-2).
+	delegated bool
 	// action is what a caller without the scope is denied.
-	action  audit.Action
-	starts  bool // it works before the settings are known
-	body    bool
+	action audit.Action
+	starts bool // it works before the settings are known
+	body   bool
+	// encoded: the body has the parameters of an OAuth request, and is no JSON.
+	encoded bool
+	status  int    // of success, 0 for 200 or, without a body, 204
+	forms   []form // in which it can answer beside JSON
 	errors  []int
 	summary string
 	// details is the longer description.
@@ -84,7 +99,7 @@ func operation[I, O any](method, id string, k kind, handle func(context.Context,
 		register: func(s *Server, route Route) {
 			op := huma.Operation{
 				OperationID: id, Method: method, Path: route.Path, Summary: k.summary, Description: k.details,
-				Errors: statuses(k), Deprecated: k.deprecated, Middlewares: huma.Middlewares{s.admit(k)},
+				Errors: statuses(k), Responses: k.responses(), Deprecated: k.deprecated, DefaultStatus: k.status, Middlewares: huma.Middlewares{s.admit(k)},
 				// The body was read when huma gets it. Its own time limit would stay on the connection, end the request's
 				// context while the operation works, and let a refusal leave before its time.
 				MaxBodyBytes: -1, BodyReadTimeout: -1,
@@ -93,7 +108,12 @@ func operation[I, O any](method, id string, k kind, handle func(context.Context,
 				op.Security = []map[string][]string{{bearer: {k.scope}}}
 			}
 			huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-				out, err := handle(ctx, callOf(ctx), in)
+				c := callOf(ctx)
+				out, err := handle(ctx, c, in)
+				if denied := c.wait(ctx); denied != nil {
+					c.event.decided(k.action, c.whose, c.Parts, "", denied)
+					err = denied
+				}
 				if err != nil {
 					return nil, problemOf(err).stamp(eventOf(ctx))
 				}
@@ -106,6 +126,9 @@ func operation[I, O any](method, id string, k kind, handle func(context.Context,
 // statuses are the error statuses that an operation can answer with.
 func statuses(k kind) []int {
 	all := append([]int{http.StatusBadRequest, http.StatusInternalServerError}, k.errors...)
+	if len(k.forms) > 0 {
+		all = append(all, http.StatusNotAcceptable)
+	}
 	if k.scope != "" {
 		all = append(all, http.StatusUnauthorized, http.StatusForbidden)
 	}
@@ -127,13 +150,17 @@ func callOf(ctx context.Context) call { return ctx.Value(callKey{}).(call) }
 func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(hc)
-		// There is one form of every reply, and huma's reader of this header (v2.37.2) panics on some values, when the work is done.
+		// huma's reader of this header (v2.37.2) panics on some values, when the work is done: choose reads it, before.
+		accept := r.Header.Values("Accept")
 		r.Header.Del("Accept")
 		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context())}
 		c.event.Operation = hc.Operation().OperationID
+		if c.Parts != nil {
+			c.event.seal = c.Seal
+		}
 		ctx, trips := s.Count(hc.Context())
 		c.event.Trips = trips
-		if err := c.admit(ctx, k, r); err != nil {
+		if err := c.admit(ctx, k, r, accept); err != nil {
 			problemOf(err).stamp(c.event).write(w)
 			return
 		}
@@ -141,22 +168,22 @@ func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
+func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []string) error {
 	if c.Parts == nil && !k.starts {
 		return tryAgain(ReasonStarting, "Latchkey is starting; /health/ready says what is missing.")
 	}
 	if k.scope != "" {
 		var err error
 		if len(r.Header.Values("Authorization")) > 1 {
-			return &caller.Rejected{Reason: caller.TokenMalformed, Rule: "one_header"}
+			return &caller.Rejected{Cause: caller.TwoHeaders}
 		}
 		if c.caller, err = c.Verify(ctx, r.Header.Get("Authorization")); err != nil {
 			return err
 		}
 		c.event.called(c.caller, c.Parts)
-		if err := c.Authorise(c.caller, k.scope); err != nil {
-			whose, _ := subject.New(subject.Patient, r.PathValue("patient_id")) // of another form it is nobody
-			c.event.decided(k.action, whose, c.Parts, "", err)
+		c.whose, _ = subject.New(subject.Patient, r.PathValue("patient_id")) // of another form it is nobody
+		if c.gate, err = c.Admit(ctx, c.origin(), c.caller, caller.Need{Scope: k.scope, Delegated: k.delegated}); err != nil {
+			c.event.decided(k.action, c.whose, c.Parts, "", err)
 			return err
 		}
 	}
@@ -166,13 +193,33 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request) error {
 	if err := plainHeaders(r.Header); err != nil {
 		return err
 	}
-	return plainBody(r, k.body)
+	if len(k.forms) > 0 {
+		var err error
+		if c.form, err = choose(accept, k.forms); err != nil {
+			return err
+		}
+	}
+	if k.encoded {
+		return plainEncoded(r)
+	}
+	if k.scope != "" {
+		return plainBody(r, k.body, knownLimits)
+	}
+	return plainBody(r, k.body, bodyLimits)
+}
+
+// wait answers whether the caller is admitted, if that is not known yet.
+func (c *call) wait(ctx context.Context) error {
+	if c.gate == nil {
+		return nil
+	}
+	return c.gate(ctx)
 }
 
 // plainHeaders refuses what stands twice, of which a reader takes the first and the host makes one line (host-contract.md
 // 3.3), and what is empty, which would count as not sent.
 func plainHeaders(h http.Header) error {
-	for _, name := range []string{"Content-Type", "Idempotency-Key", "X-Authorisation-Code"} {
+	for _, name := range []string{"Content-Type", "Idempotency-Key", "If-Match", "X-Authorisation-Code"} {
 		switch values := h.Values(name); {
 		case len(values) > 1:
 			return invalid("header."+strings.ToLower(name), "stands there more than once")
@@ -209,31 +256,36 @@ func plainQuery(raw string) error {
 
 // plainBody reads the body whole and refuses one where none belongs, one that is too large, one of another type and one that
 // is not strictly one JSON object.
-func plainBody(r *http.Request, wanted bool) error {
-	limit, over := int64(0), invalid("body", "does not belong here")
-	if wanted {
-		limit, over = MaxBody, problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.")
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	if err != nil {
-		return invalid("body", "ended too early")
-	}
-	if int64(len(body)) > limit {
-		return over
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	switch {
-	case !wanted:
-		return nil
-	case len(body) == 0:
-		return invalid("body", "is missing")
+func plainBody(r *http.Request, wanted bool, limits strictjson.Limits) error {
+	body, err := readBody(r, wanted)
+	if err != nil || !wanted {
+		return err
 	}
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return problem(http.StatusUnsupportedMediaType, ReasonMediaType, "The body must be application/json.")
 	}
 	r.Header.Set("Content-Type", "application/json") // huma knows this one spelling
-	_, err = strictjson.Object(body, "body", bodyLimits)
+	_, err = strictjson.Object(body, "body", limits)
 	return err
+}
+
+// readBody reads the body whole, and leaves it to be read again.
+func readBody(r *http.Request, wanted bool) ([]byte, error) {
+	limit, over := int64(0), invalid("body", "does not belong here")
+	if wanted {
+		limit, over = MaxBody, problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, invalid("body", "ended too early")
+	case int64(len(body)) > limit:
+		return nil, over
+	case wanted && len(body) == 0:
+		return nil, invalid("body", "is missing")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, nil
 }
 
 // isJSON takes application/json, with no charset or the only one that JSON has (RFC 8259 section 8.1).

@@ -25,8 +25,8 @@ func TestChecksAreInOrder(t *testing.T) {
 	}{
 		{"the path is plain", true, "POST /dhos/v1/patient/a%2Fb/activation?a=1&a=2", "{}", nil, 400, ReasonInvalid},
 		{"the settings are known", true, bad, "{}", []string{"Authorization: Bearer junk"}, 503, ReasonStarting},
-		{"there is a token", false, bad, "{}", nil, 401, "token_missing"},
-		{"it is good", false, bad, "{}", []string{"Authorization: Bearer junk"}, 401, "token_bad_signature"},
+		{"there is a token", false, bad, "{}", nil, 401, ReasonInvalidToken},
+		{"it is good", false, bad, "{}", []string{"Authorization: Bearer junk"}, 401, ReasonInvalidToken},
 		{"it holds the scope", false, bad, "{}", []string{"Authorization: Bearer reader"}, 403, ReasonInsufficientScope},
 		{"the query is plain", false, bad, "{}", []string{writer}, 400, ReasonInvalid},
 		{"there is no body", false, createLine, "{}", []string{writer}, 400, ReasonInvalid},
@@ -106,8 +106,8 @@ func TestDIR5_ABodyWhereNoneBelongs(t *testing.T) {
 				continue
 			}
 			n++
-			path := strings.NewReplacer("{patient_id}", "p1", "{uuid}", uuid7).Replace(route.Path)
-			scope := map[string]string{scopeReadActivation: "reader", scopeWriteActivation: "writer"}[o.Scope]
+			path := strings.NewReplacer("{patient_id}", "p1", "{uuid}", uuid7, "{identity_id}", tenant+"~"+object).Replace(route.Path)
+			scope := map[string]string{scopeReadActivation: "reader", scopeWriteActivation: "writer", scopeReadIdentity: "registrar"}[o.Scope]
 			w := b.ask(t, o.Method+" "+path, "{}", "Authorization: Bearer "+scope)
 			if p := b.wantProblem(t, w, http.StatusBadRequest, ReasonInvalid); p.Errors[0].Field != "body" {
 				t.Errorf("%s: %s", o.ID, p.Detail)
@@ -214,8 +214,8 @@ func TestHeadersThatStandTwice(t *testing.T) {
 		status  int
 		reason  Reason
 	}{
-		"Authorization, the good one first": {create, []string{"Authorization: Bearer writer", "Authorization: Bearer junk"}, 401, "token_malformed"},
-		"Authorization, twice the same":     {create, []string{"Authorization: Bearer writer", "authorization: Bearer writer"}, 401, "token_malformed"},
+		"Authorization, the good one first": {create, []string{"Authorization: Bearer writer", "Authorization: Bearer junk"}, 401, ReasonInvalidToken},
+		"Authorization, twice the same":     {create, []string{"Authorization: Bearer writer", "authorization: Bearer writer"}, 401, ReasonInvalidToken},
 		"x-authorisation-code":              {token, []string{"x-authorisation-code: a", "X-Authorisation-Code: b"}, 400, ReasonInvalid},
 		"x-authorisation-code, empty":       {token, []string{"x-authorisation-code:"}, 400, ReasonInvalid},
 		"x-authorisation-code, none":        {token, nil, 400, ReasonInvalid},

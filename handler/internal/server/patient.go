@@ -51,16 +51,6 @@ type createInput struct {
 	Idempotent
 }
 
-type createdActivation struct {
-	Body struct {
-		ActivationCode string `json:"activation_code" doc:"The locator: it names the activation." example:"7KQ49F2MHX"`
-		OTP            string `json:"otp" doc:"Proves the holder of the code." example:"3FJ7WP"`
-		Code           string `json:"code" doc:"Both in one, as people type it, with a check character." example:"OXF-7KQ4-9F2M-HX3F-J7WP-7"`
-		ExpiresAt      string `json:"expires_at" format:"date-time"`
-		Identifier
-	}
-}
-
 func createActivation(ctx context.Context, c call, in *createInput) (*createdActivation, error) {
 	patient, err := in.subject()
 	if err != nil {
@@ -76,10 +66,7 @@ func createActivation(ctx context.Context, c call, in *createInput) (*createdAct
 	if err != nil {
 		return nil, err
 	}
-	out := &createdActivation{}
-	out.Body.ActivationCode, out.Body.OTP, out.Body.Code = made.Locator, made.OTP, made.Human
-	out.Body.ExpiresAt, out.Body.Identifier = until(made.Expires, c.Zone()), identifierOf(made.Activation)
-	return out, nil
+	return c.written(made)
 }
 
 // activationID is the id for an event, "" for none.
@@ -234,7 +221,7 @@ func (c call) redeem(ctx context.Context, try activation.Try) (*redeemed, error)
 	var won activation.Redeemed
 	err := c.timed(ctx, &c.redeems, true, func() (err error) {
 		won, err = c.Activations.Redeem(ctx, c.origin(), try)
-		return err
+		return c.charged(ctx, err)
 	})
 	c.event.decided(audit.RedeemActivation, won.Subject, c.Parts, activationID(won.Activation), err)
 	if err != nil {

@@ -12,9 +12,11 @@ import (
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/codes"
 	"latchkey/handler/internal/commit"
+	"latchkey/handler/internal/denial"
 	"latchkey/handler/internal/strictjson"
 	"latchkey/handler/internal/subject"
 )
@@ -22,23 +24,37 @@ import (
 // Reason is the stable word by which a program knows a problem (OPS-3). The values are public: never rename one.
 type Reason string
 
-// The reasons, besides those of package caller for refused tokens.
+// The reasons.
 const (
 	ReasonInvalid            Reason = "invalid_request"
 	ReasonMistyped           Reason = "mistyped"
 	ReasonTooLarge           Reason = "body_too_large"
 	ReasonMediaType          Reason = "unsupported_media_type"
+	ReasonNotAcceptable      Reason = "not_acceptable"
 	ReasonNoRoute            Reason = "no_such_route"
 	ReasonMethod             Reason = "method_not_allowed"
+	ReasonInvalidToken       Reason = "invalid_token"
 	ReasonInsufficientScope  Reason = "insufficient_scope"
+	ReasonIdentityPending    Reason = "identity_pending"
+	ReasonIdentityDisabled   Reason = "identity_disabled"
+	ReasonIdentityNotFound   Reason = "identity_not_found"
+	ReasonIdentityExists     Reason = "identity_exists"
+	ReasonIdentityState      Reason = "identity_state"
+	ReasonIdentityRetired    Reason = "identity_retired"
+	ReasonIdentitySelf       Reason = "identity_self"
+	ReasonPrecondition       Reason = "precondition_failed"
 	ReasonActivationRefused  Reason = "activation_refused"
 	ReasonCredentialRefused  Reason = "authorisation_refused"
 	ReasonActivationNotFound Reason = "activation_not_found"
+	ReasonSiteNotFound       Reason = "site_not_found"
 	ReasonNotPending         Reason = "activation_not_pending"
+	ReasonNoAuthorisation    Reason = "authorisation_not_found"
 	ReasonSuperseded         Reason = "superseded"
 	ReasonStarting           Reason = "starting"
 	ReasonUnavailable        Reason = "unavailable"
 	ReasonBusy               Reason = "busy"
+	ReasonTooManyRefusals    Reason = "too_many_refusals"
+	ReasonTooManyGuesses     Reason = "too_many_guesses"
 	ReasonInternal           Reason = "internal_error"
 )
 
@@ -59,10 +75,12 @@ type Problem struct {
 	Code     int          `json:"code" doc:"The HTTP status, as in the predecessor."`
 	Message  string       `json:"message" doc:"The detail, as in the predecessor."`
 	Scope    string       `json:"scope,omitempty" doc:"The scope that is needed, if one is missing."`
+	Ticket   string       `json:"ticket,omitempty" doc:"Why, sealed: an administrator opens it within seven days with POST /dhos/v1/denial."`
 	Errors   []FieldError `json:"errors,omitempty" doc:"What is wrong with the request."`
 
 	header http.Header
 	cause  error
+	denied *denial.Denial // what goes into the ticket
 }
 
 // Error implements error.
@@ -112,7 +130,7 @@ func problemOf(err error) *Problem {
 	if p == nil {
 		p = problem(http.StatusInternalServerError, ReasonInternal, "Something went wrong here. Quote the instance when you report it.")
 	}
-	if _, stated := err.(*Problem); !stated && (p.Status >= 500 || p.Status == http.StatusUnauthorized) {
+	if _, stated := err.(*Problem); !stated && (p.Status >= 500 || p.denied != nil) {
 		p.cause = err
 	}
 	return p
@@ -125,10 +143,15 @@ func known(err error) *Problem {
 		strict    *strictjson.Error
 		rejected  *caller.Rejected
 		forbidden *caller.Forbidden
+		empty     *budget.Empty
 	)
 	switch {
 	case errors.As(err, &stated):
 		return stated
+	case errors.As(err, &empty): // before the refusal that it stands around
+		return exhausted(empty)
+	case errors.Is(err, budget.ErrUnknown):
+		return tryAgain(ReasonUnavailable, "Storage does not answer. Try again.")
 	case errors.As(err, &strict):
 		return invalid(strict.Path, strict.Problem)
 	case errors.Is(err, codes.ErrMistyped):
@@ -138,9 +161,7 @@ func known(err error) *Problem {
 	case errors.As(err, &rejected):
 		return unauthorised(rejected)
 	case errors.As(err, &forbidden):
-		p := problem(http.StatusForbidden, ReasonInsufficientScope, "The caller does not hold the scope "+forbidden.Scope+".")
-		p.Scope = forbidden.Scope
-		return p.with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="latchkey", error="insufficient_scope", scope=%q`, forbidden.Scope))
+		return denied(forbidden)
 	case errors.As(err, &refusal) && refusal.Action == audit.RedeemActivation:
 		// One text for wrong, unknown, used, expired, revoked and locked (ACT-8).
 		return problem(http.StatusNotFound, ReasonActivationRefused,
@@ -150,6 +171,8 @@ func known(err error) *Problem {
 			"This authorisation code does not work for this subject. Ask for a new activation.")
 	case errors.Is(err, activation.ErrNotFound):
 		return problem(http.StatusNotFound, ReasonActivationNotFound, "There is no such activation of this subject.")
+	case errors.Is(err, activation.ErrNoCredential):
+		return problem(http.StatusNotFound, ReasonNoAuthorisation, "There is no such authorisation of this subject, or it has ended.")
 	case errors.Is(err, activation.ErrNotPending):
 		return problem(http.StatusConflict, ReasonNotPending,
 			"The activation was completed. What it let in is ended by ending the authorisation.")
@@ -163,21 +186,43 @@ func known(err error) *Problem {
 	case errors.Is(err, caller.ErrUnavailable):
 		return tryAgain(ReasonUnavailable, "The caller's token cannot be checked at the moment. Try again.")
 	}
-	return nil
+	return registryProblem(err)
 }
 
-// unauthorised is the 401 of RFC 6750 section 3: no error code when no token was sent.
+// unauthorised is the 401 of RFC 6750 section 3, one body for every cause: no error code when no token was sent (section 3.1).
 func unauthorised(r *caller.Rejected) *Problem {
-	p := problem(http.StatusUnauthorized, Reason(r.Reason), "A valid access token is needed.")
-	if r.Reason == caller.TokenMissing {
+	p := problem(http.StatusUnauthorized, ReasonInvalidToken, "A valid access token is needed.")
+	p.denied = &denial.Denial{Cause: string(r.Cause), Expected: r.Expected, Got: r.Got}
+	if r.Cause == caller.NoHeader || r.Cause == caller.OtherScheme {
 		return p.with("WWW-Authenticate", `Bearer realm="latchkey"`)
 	}
-	return p.with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="latchkey", error="invalid_token", error_description=%q`, r.Reason))
+	return p.with("WWW-Authenticate", `Bearer realm="latchkey", error="invalid_token"`)
 }
 
-// stamp gives a problem its instance, which the event carries too.
+// denied is the 403 of RFC 6750 section 3.1.
+func denied(f *caller.Forbidden) *Problem {
+	why, _ := caller.Explain(f.Cause)
+	detail := "The caller does not hold the scope " + f.Scope + "."
+	switch why.Class {
+	case caller.ClassIdentityPending:
+		detail = "This identity waits for an administrator's approval. Quote the instance."
+	case caller.ClassIdentityDisabled:
+		detail = "This identity was turned off. Quote the instance to an administrator."
+	}
+	p := problem(http.StatusForbidden, Reason(why.Class), detail)
+	p.Scope = f.Scope
+	p.denied = &denial.Denial{Cause: string(f.Cause), Expected: f.Expected, Got: f.Got}
+	return p.with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="latchkey", error="insufficient_scope", scope=%q`, f.Scope))
+}
+
+// stamp gives a problem its instance, which the event carries too, and a refusal its ticket.
 func (p *Problem) stamp(e *Event) *Problem {
 	p.Instance = "urn:latchkey:" + e.id
+	if p.denied != nil && e.seal != nil {
+		d := *p.denied
+		d.ID, d.Operation, d.At = e.id, e.Operation, e.arrived
+		p.Ticket, _ = e.seal(d) // crypto/rand never fails, and a refusal without its ticket is one all the same
+	}
 	e.Reason = p.Reason
 	e.cause = p.cause
 	return p

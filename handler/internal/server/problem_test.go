@@ -7,14 +7,17 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
+	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
 	"latchkey/handler/internal/codes"
 	"latchkey/handler/internal/commit"
+	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/strictjson"
 	"latchkey/handler/internal/subject"
 )
@@ -35,30 +38,48 @@ func TestOPS3_EveryErrorHasItsProblem(t *testing.T) {
 		"subject's name":  {subject.ErrName, 400, ReasonInvalid, nil, false},
 		"invalid":         {invalid("query.x", secret), 400, ReasonInvalid, nil, false},
 		"invalid, within": {fmt.Errorf("x: %w", invalid("query.x", secret)), 400, ReasonInvalid, nil, false},
-		"no such scope": {&caller.Forbidden{Scope: "read:x"}, 403, ReasonInsufficientScope, http.Header{
+		"no such scope": {&caller.Forbidden{Cause: caller.NoAppRole, Scope: "read:x"}, 403, ReasonInsufficientScope, http.Header{
 			"Www-Authenticate": {`Bearer realm="latchkey", error="insufficient_scope", scope="read:x"`}}, false},
-		"activation unknown": {activation.ErrNotFound, 404, ReasonActivationNotFound, nil, false},
-		"not pending":        {fmt.Errorf("%w: %w", activation.ErrNotPending, storage), 409, ReasonNotPending, nil, false},
-		"superseded":         {activation.ErrSuperseded, 409, ReasonSuperseded, nil, false},
-		"busy":               {commit.ErrBusy, 503, ReasonBusy, http.Header{"Retry-After": {"2"}}, true},
-		"storage is down":    {fmt.Errorf("%w: %w", commit.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
-		"issuer is down":     {fmt.Errorf("%w: %w", caller.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
-		"anything else":      {storage, 500, ReasonInternal, nil, true},
-		"wrapped":            {fmt.Errorf("minting a token: %w", storage), 500, ReasonInternal, nil, true},
+		"activation unknown":   {activation.ErrNotFound, 404, ReasonActivationNotFound, nil, false},
+		"not pending":          {fmt.Errorf("%w: %w", activation.ErrNotPending, storage), 409, ReasonNotPending, nil, false},
+		"identity unknown":     {fmt.Errorf("%s: %w", secret, identity.ErrNotFound), 404, ReasonIdentityNotFound, nil, false},
+		"identity exists":      {identity.ErrExists, 409, ReasonIdentityExists, nil, false},
+		"identity approved":    {identity.ErrApproved, 409, ReasonIdentityState, nil, false},
+		"identity disabled":    {identity.ErrDisabled, 409, ReasonIdentityState, nil, false},
+		"identity's state":     {identity.ErrState, 409, ReasonIdentityState, nil, false},
+		"identity retired":     {identity.ErrRetired, 409, ReasonIdentityRetired, nil, false},
+		"identity replaced":    {identity.ErrReplaced, 409, ReasonIdentityRetired, nil, false},
+		"identity itself":      {identity.ErrSelf, 409, ReasonIdentitySelf, nil, false},
+		"identity moved":       {identity.ErrMoved, 412, ReasonPrecondition, nil, false},
+		"identity without key": {identity.ErrKey, 400, ReasonInvalid, nil, false},
+		"identity's label":     {&identity.Invalid{Field: "label", Problem: "is long"}, 400, ReasonInvalid, nil, false},
+		"identity's precursor": {identity.ErrPredecessor, 400, ReasonInvalid, nil, false},
+		"superseded":           {activation.ErrSuperseded, 409, ReasonSuperseded, nil, false},
+		"busy":                 {commit.ErrBusy, 503, ReasonBusy, http.Header{"Retry-After": {"2"}}, true},
+		"storage is down":      {fmt.Errorf("%w: %w", commit.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
+		"issuer is down":       {fmt.Errorf("%w: %w", caller.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
+		"refused too often": {
+			fmt.Errorf("%w: %w", &budget.Empty{Kind: budget.Sources, Limit: budget.PerWindow(60, 10*time.Minute), After: 1500 * time.Millisecond},
+				&activation.Refusal{Action: audit.RedeemActivation, Reason: audit.ReasonWrongOTP}),
+			429, ReasonTooManyRefusals,
+			http.Header{"Retry-After": {"2"}, "Ratelimit-Policy": {`"source";q=60;w=600`}, "Ratelimit": {`"source";r=0;t=2`}}, false,
+		},
+		"guessed too often": {&budget.Empty{Kind: budget.Patients, After: 12 * time.Second}, 503, ReasonTooManyGuesses, http.Header{"Retry-After": {"12"}}, true},
+		"an unknown budget": {fmt.Errorf("%w: %w", budget.ErrUnknown, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
+		"anything else":     {storage, 500, ReasonInternal, nil, true},
+		"wrapped":           {fmt.Errorf("minting a token: %w", storage), 500, ReasonInternal, nil, true},
 	}
-	for _, why := range []caller.Reason{
-		caller.TokenMalformed, caller.TokenExpired, caller.TokenNotYetValid, caller.TokenUntrustedIssuer, caller.TokenWrongAudience,
-		caller.TokenWrongType, caller.TokenBadSignature, caller.TokenRevoked,
-	} {
+	for _, why := range caller.Explanations() {
 		c := cases[""]
-		c.err, c.status, c.reason, c.logged = &caller.Rejected{Reason: why, Rule: secret}, 401, Reason(why), true
-		c.headers = http.Header{"Www-Authenticate": {`Bearer realm="latchkey", error="invalid_token", error_description="` + string(why) + `"`}}
-		cases[string(why)] = c
+		c.err, c.status, c.reason, c.logged = &caller.Rejected{Cause: why.Cause, Got: secret}, 401, ReasonInvalidToken, true
+		c.headers = http.Header{"Www-Authenticate": {`Bearer realm="latchkey", error="invalid_token"`}}
+		if why.Cause == caller.NoHeader || why.Cause == caller.OtherScheme {
+			c.headers = http.Header{"Www-Authenticate": {`Bearer realm="latchkey"`}} // RFC 6750 section 3.1: no error code
+		}
+		if why.Class == caller.ClassInvalidToken {
+			cases["token: "+string(why.Cause)] = c
+		}
 	}
-	c := cases[""]
-	c.err, c.status, c.reason, c.logged = &caller.Rejected{Reason: caller.TokenMissing, Rule: secret}, 401, "token_missing", true
-	c.headers = http.Header{"Www-Authenticate": {`Bearer realm="latchkey"`}} // RFC 6750 section 3.1: no error code
-	cases["no token"] = c
 	for _, why := range []audit.Reason{
 		audit.ReasonUnknownCode, audit.ReasonWrongOTP, audit.ReasonUsed, audit.ReasonExpired, audit.ReasonRevoked, audit.ReasonReplaced,
 		audit.ReasonLocked, audit.ReasonInactive,

@@ -12,6 +12,17 @@ import (
 const (
 	scopeReadActivation  = "read:gdm_activation"
 	scopeWriteActivation = "write:gdm_activation"
+	scopeReadAudit       = "read:audit"
+	scopeReadIdentity    = "read:identity"
+	scopeWriteIdentity   = "write:identity"
+	scopeRevokeToken     = "revoke:token"
+	scopeIntrospectToken = "introspect:token"
+)
+
+// The endpoints of RFC 7009 and RFC 7662. TOK-9 puts the token endpoint beside them.
+const (
+	revocationPath    = "/oauth2/revoke"
+	introspectionPath = "/oauth2/introspect"
 )
 
 // Routes is the one table: the mux, the OpenAPI document and functions/*/function.json come from it.
@@ -19,8 +30,9 @@ func Routes() []Route {
 	return []Route{
 		{"/dhos/v1/patient/{patient_id}/activation", []Operation{
 			operation(http.MethodPost, "create-patient-activation", kind{
-				scope: scopeWriteActivation, action: audit.CreateActivation, errors: []int{http.StatusConflict}, summary: "Invite a patient",
-				details: "A pending activation is replaced: its code is dead from then on. Code and OTP are told to nobody else, and again only under the Idempotency-Key.",
+				scope: scopeWriteActivation, action: audit.CreateActivation, errors: []int{http.StatusConflict}, summary: "Invite a patient", forms: forPeople,
+				details: "A pending activation is replaced: its code is dead from then on. Code and OTP are told to nobody else, and again only under the Idempotency-Key. " +
+					"Accept chooses between JSON, a QR code (image/svg+xml, image/png) and a page to hand out (text/html); ask again under the same Idempotency-Key for another form.",
 			}, createActivation),
 			operation(http.MethodGet, "list-patient-activations", kind{
 				scope: scopeReadActivation, action: audit.ListActivations, summary: "List a patient's activations, newest first",
@@ -34,13 +46,13 @@ func Routes() []Route {
 		}},
 		{"/dhos/v1/activation", []Operation{
 			operation(http.MethodPost, "redeem-activation", kind{
-				body: true, errors: []int{http.StatusNotFound}, summary: "Redeem an activation",
+				body: true, errors: []int{http.StatusNotFound, http.StatusTooManyRequests}, summary: "Redeem an activation",
 				details: "Works exactly once. Send the code that was typed, or activation_code and otp. A refusal does not say why.",
 			}, redeemActivation),
 		}},
 		{"/dhos/v1/activation/{activation_code}", []Operation{
 			operation(http.MethodPost, "redeem-activation-by-code", kind{
-				body: true, errors: []int{http.StatusNotFound}, summary: "Redeem an activation, with the code in the path",
+				body: true, errors: []int{http.StatusNotFound, http.StatusTooManyRequests}, summary: "Redeem an activation, with the code in the path",
 				details: "As redeem-activation, which new clients use: it has nothing secret in a URL.",
 			}, redeemActivationByCode),
 		}},
@@ -51,6 +63,84 @@ func Routes() []Route {
 			operation(http.MethodGet, "get-patient-jwt", kind{
 				errors: []int{http.StatusNotFound}, deprecated: true, summary: "Buy a token with the authorisation code: use POST",
 			}, getPatientToken),
+		}},
+		{identityPath, []Operation{
+			operation(http.MethodGet, "list-identities", kind{
+				scope: scopeReadIdentity, action: audit.ListIdentities, summary: "List the identities that called or were registered",
+			}, listIdentities),
+			operation(http.MethodPost, "register-identity", kind{
+				scope: scopeWriteIdentity, action: audit.RegisterIdentity, body: true, status: http.StatusCreated, errors: []int{http.StatusConflict},
+				summary: "Register an identity before it calls", details: "It is approved at once.",
+			}, registerIdentity),
+		}},
+		{identityPath + "/{identity_id}", []Operation{
+			operation(http.MethodGet, "get-identity", kind{
+				scope: scopeReadIdentity, action: audit.ReadIdentity, errors: []int{http.StatusNotFound}, summary: "Read an identity",
+			}, getIdentity),
+			operation(http.MethodPatch, "change-identity", kind{
+				scope: scopeWriteIdentity, action: audit.ChangeIdentity, body: true,
+				errors:  []int{http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed},
+				summary: "Change an identity's label or scopes, disable it, or let it in again",
+				details: "What is left out stays. A retired identity stays as it is, and nobody takes from themselves.",
+			}, changeIdentity),
+		}},
+		{identityPath + "/{identity_id}/approve", []Operation{
+			operation(http.MethodPost, "approve-identity", kind{
+				scope: scopeWriteIdentity, action: audit.ApproveIdentity, body: true, errors: []int{http.StatusNotFound, http.StatusConflict},
+				summary: "Let a pending identity in",
+				details: "The body is {} at least. Asking for the same again changes nothing; where a predecessor is named it also completes what was broken off.",
+			}, approveIdentity),
+		}},
+		{"/dhos/v1/denial", []Operation{
+			operation(http.MethodPost, "open-denial", kind{
+				scope: scopeReadAudit, delegated: true, action: audit.ReadDenial, body: true, summary: "Explain a refusal",
+				details: "Opens the ticket of a 401 or 403 for seven days: the rule that failed, what it wanted and found, and how to mend it.",
+			}, openDenial),
+		}},
+		{"/dhos/v1/site/{site_code}", []Operation{
+			operation(http.MethodGet, "find-site", kind{
+				errors: []int{http.StatusNotFound}, summary: "Where the site of a code's prefix is",
+			}, findSite),
+		}},
+		{"/.well-known/latchkey-sites.json", []Operation{
+			operation(http.MethodGet, "sites", kind{summary: "Where all sites are"}, sites),
+		}},
+		{"/dhos/v1/patient/{patient_id}/authorisation", []Operation{
+			operation(http.MethodGet, "list-patient-authorisations", kind{
+				scope: scopeReadActivation, action: audit.ListCredentials, summary: "List what buys tokens for a patient, oldest first",
+			}, listAuthorisations),
+			operation(http.MethodDelete, "revoke-patient-authorisations", kind{
+				scope: scopeWriteActivation, action: audit.RevokeAuthorisation, summary: "End all that buys tokens for a patient (lost phone)",
+				details: "A pending activation is ended too. From the reply on no token can be bought, and those that were are refused here and at introspection; " +
+					"verifiers that follow /.well-known/latchkey-revoked refuse them within 60 s, others at their exp. Once more is the same, and writes nothing.",
+			}, endAuthorisations),
+		}},
+		{"/dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}", []Operation{
+			operation(http.MethodPatch, "label-patient-authorisation", kind{
+				scope: scopeWriteActivation, action: audit.LabelCredential, body: true, errors: []int{http.StatusNotFound}, summary: "Name one of them",
+			}, labelAuthorisation),
+			operation(http.MethodDelete, "revoke-patient-authorisation", kind{
+				scope: scopeWriteActivation, action: audit.RevokeCredential, summary: "End one of them",
+				details: "As ending all, but for the others and for a pending activation. One that is not there has ended: that is no error.",
+			}, endAuthorisation),
+		}},
+		{revocationPath, []Operation{
+			operation(http.MethodPost, "revoke-token", kind{
+				scope: scopeRevokeToken, action: audit.RevokeToken, body: true, encoded: true, status: http.StatusOK, summary: "End one token (RFC 7009)",
+				details: "What it was bought with stays: end the authorisation if that is meant. A token that is not ours, or has ended, is 200 too.",
+			}, revokeToken),
+		}},
+		{introspectionPath, []Operation{
+			operation(http.MethodPost, "introspect-token", kind{
+				scope: scopeIntrospectToken, action: audit.IntrospectToken, body: true, encoded: true, summary: "Say what a token is worth now (RFC 7662)",
+			}, introspectToken),
+		}},
+		{"/.well-known/latchkey-revoked", []Operation{
+			operation(http.MethodGet, "revocations", kind{
+				summary: "What has ended before it expired, signed",
+				details: "A JWT of typ latchkey-revoked+jwt, by a key of /.well-known/jwks.json: revoked is an array of {sid or jti, until}. Verifiers fetch it every 30 s, " +
+					"refuse every token of ours with such a sid or jti, and do not rely on a list past its exp.",
+			}, revocations),
 		}},
 		{"/.well-known/jwks.json", []Operation{
 			operation(http.MethodGet, "keys", kind{summary: "The keys that verify our tokens"}, keys),

@@ -17,8 +17,15 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"latchkey/handler/internal/activation"
+	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/commit"
+	"latchkey/handler/internal/denial"
+	"latchkey/handler/internal/identity"
+	"latchkey/handler/internal/revoked"
+	"latchkey/handler/internal/site"
 	"latchkey/handler/internal/subject"
+	"latchkey/handler/internal/token"
 )
 
 // Clock is the time as the server sees it.
@@ -29,10 +36,23 @@ type Parts struct {
 	Activations *activation.Service
 	// Verify says who calls, from an Authorization header.
 	Verify func(ctx context.Context, authorization string) (caller.Caller, error)
-	// Authorise says whether the caller holds a scope.
-	Authorise func(c caller.Caller, scope string) error
+	// Admit decides whether the caller may, or asks beside the operation's first reads: admission.Door.Admit.
+	Admit func(context.Context, audit.Origin, caller.Caller, caller.Need) (commit.Gate, error)
+	// Seal makes the ticket of a refusal, Unseal opens one.
+	Seal   func(denial.Denial) (string, error)
+	Unseal func(ticket string) (denial.Denial, error)
+	// Identities is the registry; Registers are the issuers whose identities it keeps, a tenant by its GUID.
+	Identities *identity.Registry
+	Registers  []string
 	// Mint makes the token that a grant is for, and says how long it lives.
 	Mint func(activation.Grant) (token string, lifetime time.Duration, err error)
+	// Claims reads a token of ours, whoever sends it and whether or not it has been ended.
+	Claims func(raw string) (token.Claims, error)
+	// Revoked is the signed list of what has ended.
+	Revoked func(ctx context.Context) (revoked.Document, error)
+	// Refused charges a refused redeem to the client's address, "" for none that can be trusted: *budget.Empty if too many were
+	// refused to it, else nil.
+	Refused func(ctx context.Context, source string) error
 	// Reference names a subject in logs.
 	Reference func(subject.ID) string
 
@@ -48,6 +68,10 @@ type Parts struct {
 	Zone func() *time.Location
 	// Site is the prefix of human codes.
 	Site string
+	// Sites are all sites, this one among them.
+	Sites func() site.Directory
+	// AppLink is the link that stands in front of the code in a QR code.
+	AppLink func() string
 	// Browse serves the page at /ui.
 	Browse bool
 }
@@ -111,6 +135,7 @@ func apiConfig(version string) huma.Config {
 	// The documents are routes of our own; nothing is added to bodies.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil
+	config.Formats = formats()
 	config.RejectUnknownQueryParameters = true
 	// huma documents its own 422, which is 400 here.
 	config.OnAddOperation = []huma.AddOpFunc{func(_ *huma.OpenAPI, op *huma.Operation) { delete(op.Responses, "422") }}

@@ -2,11 +2,12 @@
 // identity of an App Service app.
 //
 // It owns signing keys, the tenant's discovery and keys documents, a token
-// endpoint that shapes a token as a test asks, and the managed-identity
-// endpoint. The issuer strings are Entra's real ones, so that a verifier runs
-// the code it runs in production; only the address of the keys differs. It
-// refuses to be more: no consent, no users, no secrets are checked, and it
-// listens on loopback only. ../README.md lists its routes and parameters.
+// endpoint that shapes a token as a test asks, the managed-identity
+// endpoint, keys documents that tests write, and other OpenID providers. The
+// issuer strings are Entra's real ones, so that a verifier runs the code it
+// runs in production; only the address of the keys differs. It refuses to be
+// more: no consent, no users, no secrets are checked, and it listens on
+// loopback only. ../README.md lists its routes and parameters.
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -76,6 +78,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		ring: ring,
 		now:  time.Now,
 	}
+	s.providers.base, s.providers.dir, s.providers.now = s.base, filepath.Dir(*keys), time.Now
 	pair, err := tls.LoadX509KeyPair(*cert, *key)
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)

@@ -27,6 +27,9 @@ type service struct {
 	ring    *keyring
 	now     func() time.Time
 
+	documents documents
+	providers providers
+
 	keysFault                          atomic.Value // string, see setFault
 	keysAsked, tokensAsked, msiAnswers atomic.Int64
 }
@@ -44,6 +47,10 @@ func (s *service) issuerRoutes() http.Handler {
 	mux.HandleFunc("POST /admin/rotate", s.rotate)
 	mux.HandleFunc("POST /admin/fault", s.setFault)
 	mux.HandleFunc("GET /admin/counts", s.counts)
+	mux.HandleFunc("GET /documents/{name}", s.documents.serve)
+	mux.HandleFunc("PUT /admin/documents/{name}", s.documents.put)
+	mux.HandleFunc("GET /admin/documents/{name}", s.documents.counts)
+	s.providers.routes(mux)
 	return mux
 }
 

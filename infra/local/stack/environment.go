@@ -71,6 +71,8 @@ func (s *Stack) settings(issuer string, extra []string, into string) (environmen
 		"Identity__Administrators": s.Issuer.Tenant + "/" + Administrator,
 		"Docs__Page":               "true",
 		"LOG_FORMAT":               "json",
+		// Everybody on this machine is one address.
+		"Abuse__SourceRefusals": "100000",
 		// Not a developer's own sign-in, whatever else is on this machine.
 		"AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
 	})
