@@ -89,7 +89,11 @@ type keyRules struct {
 
 // readDocument reads one of an issuer's documents strictly. A key with its certificates has some 20 values and some KB.
 func readDocument(document []byte, name string) (object, error) {
-	return strictjson.Object(document, name, strictjson.Limits{Depth: 8, Values: 50_000, Text: 64 << 10})
+	o, err := strictjson.Object(document, name, strictjson.Limits{Depth: 8, Values: 50_000, Text: 64 << 10})
+	if err != nil {
+		return nil, errors.New(err.Error()) // the document is no part of anybody's request, who is told what is wrong with that
+	}
+	return o, nil
 }
 
 // parse reads a JWK set (RFC 7517 section 5). Keys that we cannot use are passed over, as that section wants; when two

@@ -148,6 +148,8 @@ func known(err error) *Problem {
 	switch {
 	case errors.As(err, &stated):
 		return stated
+	case errors.Is(err, caller.ErrUnavailable): // whatever it holds: what an issuer sent is no part of the request
+		return tryAgain(ReasonUnavailable, "The caller's token cannot be checked at the moment. Try again.")
 	case errors.As(err, &empty): // before the refusal that it stands around
 		return exhausted(empty)
 	case errors.Is(err, budget.ErrUnknown):
@@ -183,8 +185,6 @@ func known(err error) *Problem {
 		return tryAgain(ReasonBusy, "There is too much to do at once. Try again.")
 	case errors.Is(err, commit.ErrUnavailable):
 		return tryAgain(ReasonUnavailable, "Storage does not answer. Try again.")
-	case errors.Is(err, caller.ErrUnavailable):
-		return tryAgain(ReasonUnavailable, "The caller's token cannot be checked at the moment. Try again.")
 	}
 	return registryProblem(err)
 }

@@ -58,6 +58,8 @@ func TestOPS3_EveryErrorHasItsProblem(t *testing.T) {
 		"busy":                 {commit.ErrBusy, 503, ReasonBusy, http.Header{"Retry-After": {"2"}}, true},
 		"storage is down":      {fmt.Errorf("%w: %w", commit.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
 		"issuer is down":       {fmt.Errorf("%w: %w", caller.ErrUnavailable, storage), 503, ReasonUnavailable, http.Header{"Retry-After": {"2"}}, true},
+		"issuer sends rubbish": {fmt.Errorf("%w: %w", caller.ErrUnavailable, &strictjson.Error{Path: "keys"}), 503, ReasonUnavailable,
+			http.Header{"Retry-After": {"2"}}, true},
 		"refused too often": {
 			fmt.Errorf("%w: %w", &budget.Empty{Kind: budget.Sources, Limit: budget.PerWindow(60, 10*time.Minute), After: 1500 * time.Millisecond},
 				&activation.Refusal{Action: audit.RedeemActivation, Reason: audit.ReasonWrongOTP}),
