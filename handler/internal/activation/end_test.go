@@ -370,8 +370,9 @@ func TestACT14_NoTokenAfterTheReply(t *testing.T) {
 					}
 				})
 			}
+			redeemed := time.Duration(seed * 11 % 4000)
 			all.Go(func() {
-				time.Sleep(time.Duration(dice.IntN(4000)))
+				time.Sleep(redeemed)
 				if won, err := l.Redeem(l.Context(), phone, try(pending, "")); err == nil {
 					buy(won.AuthorisationCode)
 				}
