@@ -23,7 +23,7 @@ const (
 )
 
 // domain are the packages that decide. What they know is what an auditor has to read to believe the promises.
-var domain = oneOf(internal+"activation", internal+"audit", internal+"budget", internal+"codes", internal+"commit", internal+"identity", internal+"keyed", internal+"odds", internal+"picture", internal+"revoked", internal+"secret", internal+"site", internal+"strictjson", internal+"subject")
+var domain = oneOf(internal+"activation", internal+"audit", internal+"budget", internal+"clinician", internal+"codes", internal+"commit", internal+"identity", internal+"keyed", internal+"odds", internal+"picture", internal+"revoked", internal+"secret", internal+"site", internal+"strictjson", internal+"subject")
 
 // aids are of tests alone.
 var aids = oneOf(internal+"faults", internal+"history", internal+"memstore", internal+"recipes", internal+"rowcheck", internal+"storetest")

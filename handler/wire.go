@@ -19,6 +19,7 @@ import (
 	"latchkey/handler/internal/admission"
 	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/clinician"
 	"latchkey/handler/internal/denial"
 	"latchkey/handler/internal/identity"
 	"latchkey/handler/internal/keyed"
@@ -28,6 +29,7 @@ import (
 	"latchkey/handler/internal/settings"
 	"latchkey/handler/internal/site"
 	"latchkey/handler/internal/store"
+	"latchkey/handler/internal/subject"
 	"latchkey/handler/internal/token"
 	"latchkey/handler/internal/vault"
 )
@@ -180,15 +182,26 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 		Activations: activation.New(tables, policy(source, peppers), systemClock, rand.Reader, later, guard.Guess),
 		Refused:     guard.Refused,
 		Verify:      verifier.Verify,
-		Admit:       door.Admit,
-		Identities:  registry,
-		Seal:        func(d denial.Denial) (string, error) { return denial.Seal(peppers, rand.Reader, d) },
-		Unseal:      func(ticket string) (denial.Denial, error) { return denial.Open(peppers, ticket, time.Now()) },
+		Recognise:   verifier.Recognise,
+		Clinicians: clinician.New(tables.Clinicians(), func() *time.Location { return source.Current().Site.TimeZone }, clinician.Clock(systemClock),
+			rand.Reader, guard.Login),
+		MintClinician: func(g clinician.Grant) (string, time.Duration, error) {
+			now := source.Current()
+			lifetime := now.Tokens.ClinicianLifetime
+			jwt, err := issuer.Mint(token.Grant{
+				Subject: g.Subject(), Device: g.Device(), Session: g.Session(), Scopes: now.Personas.Clinician, IssuedAt: g.At(), Lifetime: lifetime,
+			})
+			return jwt, lifetime, err
+		},
+		Admit:      door.Admit,
+		Identities: registry,
+		Seal:       func(d denial.Denial) (string, error) { return denial.Seal(peppers, rand.Reader, d) },
+		Unseal:     func(ticket string) (denial.Denial, error) { return denial.Open(peppers, ticket, time.Now()) },
 		Mint: func(g activation.Grant) (string, time.Duration, error) {
 			now := source.Current()
-			lifetime := now.Tokens.PatientLifetime
+			lifetime, scopes := persona(now, g.Subject().Kind)
 			jwt, err := issuer.Mint(token.Grant{
-				Subject: g.Subject(), Session: g.Session(), Scopes: now.Personas.Patient, IssuedAt: g.At(), Lifetime: lifetime,
+				Subject: g.Subject(), Session: g.Session(), Scopes: scopes, IssuedAt: g.At(), Lifetime: lifetime,
 			})
 			return jwt, lifetime, err
 		},
@@ -210,12 +223,23 @@ func assemble(ctx context.Context, source *settings.Source, n network, log *slog
 	}, readiness.Probes{Storage: tables.Ping, Issuers: issuersKeys(trusted.Keys())}, nil
 }
 
+// persona is what the tokens of a kind of subject are worth (TOK-5): nothing, for one that has none.
+func persona(s *settings.Settings, kind subject.Kind) (lifetime time.Duration, scopes []string) {
+	switch kind {
+	case subject.Patient:
+		return s.Tokens.PatientLifetime, s.Personas.Patient
+	case subject.Device:
+		return s.Tokens.DeviceLifetime, s.Personas.Device
+	}
+	return 0, nil
+}
+
 // policy is what one operation of the domain takes from the settings of its moment.
 func policy(source *settings.Source, peppers *keyed.Ring) func() activation.Policy {
 	return func() activation.Policy {
 		s := source.Current()
 		return activation.Policy{
-			Keys: peppers, Site: s.Site.Code, OTPLength: s.Codes.OTPLength, CodeLength: s.Codes.AuthorisationCodeLength,
+			Keys: peppers, Site: s.Site.Code, OTPLength: s.Codes.OTPLength, CodeLength: s.Codes.AuthorisationCodeLength, DeviceCodeLength: s.Codes.DeviceCodeLength,
 			SaltLength: s.Codes.SaltLength, MaxAttempts: s.Codes.MaxAttempts, ExpiryDays: s.Codes.ExpiryDays,
 			Zone: s.Site.TimeZone, MaxPerPatient: s.Codes.MaxCredentialsPerPatient,
 			Imported: s.Import.Credentials,
@@ -237,6 +261,7 @@ func limits(source *settings.Source) func() budget.Limits {
 		a := source.Current().Abuse
 		return budget.Limits{
 			Unknown: budget.PerYear(a.UnknownCapacity, a.UnknownPerYear), Source: budget.PerWindow(a.SourceRefusals, a.SourceWindow),
+			Login: budget.PerWindow(a.UnknownLogins, a.SourceWindow),
 		}
 	}
 }

@@ -252,7 +252,7 @@ func TestACT5_ThreeFormsRedeem(t *testing.T) {
 		}
 
 		c := h.create(t, token, h.world.patient())
-		for _, query := range []string{"?type=send_entry", "?type=GDM", "?type=patient"} {
+		for _, query := range []string{"?type=send", "?type=GDM", "?type=patient"} {
 			for _, form := range []func(created) request{byPath(query), body(query, created.parts), body(query, human(same))} {
 				r := form(c)
 				if p := h.send(t, r).problem(t, http.StatusBadRequest, "invalid_request"); len(p.Errors) != 1 || p.Errors[0].Field != "query.type" {
@@ -260,6 +260,8 @@ func TestACT5_ThreeFormsRedeem(t *testing.T) {
 				}
 			}
 		}
+		// A patient's code is no device's (threats.md T-17).
+		h.send(t, body("?type=send_entry", human(same))(c)).problem(t, http.StatusNotFound, "activation_refused")
 		h.redeem(t, c.parts())
 	})
 }

@@ -244,21 +244,31 @@ func TestOPS2_TheDocumentTellsEveryRouteAndItsScope(t *testing.T) {
 	w.known(t, known)
 	// The scopes of the routes, as the rows have them.
 	want := map[string]string{
-		"POST /dhos/v1/patient/{patient_id}/activation":                         writeActivation,    // ACT-1
-		"GET /dhos/v1/patient/{patient_id}/activation":                          readActivation,     // ACT-3
-		"DELETE /dhos/v1/patient/{patient_id}/activation/{uuid}":                writeActivation,    // ACT-4
-		"GET /dhos/v1/patient/{patient_id}/authorisation":                       readActivation,     // ACT-13
-		"DELETE /dhos/v1/patient/{patient_id}/authorisation":                    writeActivation,    // ACT-14
-		"PATCH /dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}":  writeActivation,    // ACT-13
-		"DELETE /dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}": writeActivation,    // ACT-13
-		"POST " + revocationPath:                                                "revoke:token",     // TOK-8
-		"POST " + introspectionPath:                                             "introspect:token", // TOK-8
-		"GET /dhos/v1/identity":                                                 "read:identity",    // AUT-3
-		"POST /dhos/v1/identity":                                                "write:identity",   // AUT-3
-		"GET /dhos/v1/identity/{identity_id}":                                   "read:identity",    // AUT-3
-		"PATCH /dhos/v1/identity/{identity_id}":                                 "write:identity",   // AUT-3
-		"POST /dhos/v1/identity/{identity_id}/approve":                          "write:identity",   // AUT-3
-		"POST /dhos/v1/denial":                                                  "read:audit",       // AUT-6
+		"POST /dhos/v1/patient/{patient_id}/activation":                         writeActivation,              // ACT-1
+		"GET /dhos/v1/patient/{patient_id}/activation":                          readActivation,               // ACT-3
+		"DELETE /dhos/v1/patient/{patient_id}/activation/{uuid}":                writeActivation,              // ACT-4
+		"GET /dhos/v1/patient/{patient_id}/authorisation":                       readActivation,               // ACT-13
+		"DELETE /dhos/v1/patient/{patient_id}/authorisation":                    writeActivation,              // ACT-14
+		"PATCH /dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}":  writeActivation,              // ACT-13
+		"DELETE /dhos/v1/patient/{patient_id}/authorisation/{authorisation_id}": writeActivation,              // ACT-13
+		"POST " + revocationPath:                                                "revoke:token",               // TOK-8
+		"POST " + introspectionPath:                                             "introspect:token",           // TOK-8
+		"GET /dhos/v1/identity":                                                 "read:identity",              // AUT-3
+		"POST /dhos/v1/identity":                                                "write:identity",             // AUT-3
+		"GET /dhos/v1/identity/{identity_id}":                                   "read:identity",              // AUT-3
+		"PATCH /dhos/v1/identity/{identity_id}":                                 "write:identity",             // AUT-3
+		"POST /dhos/v1/identity/{identity_id}/approve":                          "write:identity",             // AUT-3
+		"POST " + clinicians:                                                    "write:send_clinician",       // DIR-2
+		"PATCH " + clinicians + "/{clinician_id}":                               "write:send_clinician",       // DIR-3
+		"GET " + clinicians + "/jwt":                                            "read:send_entry_identifier", // TOK-3
+		"POST " + clinicians + "/jwt":                                           "read:send_entry_identifier", // TOK-3
+		"POST " + devices:                                                       "write:send_device",          // DIR-1
+		"GET " + devices:                                                        "read:send_device",           // DIR-1
+		"GET " + devices + "/{device_id}":                                       "read:send_device",           // DIR-1
+		"PATCH " + devices + "/{device_id}":                                     "write:send_device",          // DIR-1
+		"POST " + devices + "/{device_id}/activation":                           "write:send_device",          // ACT-10
+		"DELETE " + devices + "/{device_id}/authorisation":                      "write:send_device",          // ACT-14
+		"POST /dhos/v1/denial":                                                  "read:audit",                 // AUT-6
 	}
 	for path, operations := range d.Paths {
 		for method, o := range operations {
@@ -269,7 +279,8 @@ func TestOPS2_TheDocumentTellsEveryRouteAndItsScope(t *testing.T) {
 			}
 			delete(want, name)
 			concrete := strings.NewReplacer("{patient_id}", w.patient(), "{uuid}", "019ab000-0000-7000-8000-000000000000",
-				"{activation_code}", "2222222222", "{authorisation_id}", "nobodys", "{identity_id}", "nobodys", "{site_code}", "XXX").Replace(path)
+				"{activation_code}", "2222222222", "{authorisation_id}", "nobodys", "{identity_id}", "nobodys", "{site_code}", "XXX",
+				"{device_id}", "nobodys", "{clinician_id}", "nobodys").Replace(path)
 			r := request{method: strings.ToUpper(method), path: concrete}
 			if o.RequestBody != nil {
 				r.body = `{}`

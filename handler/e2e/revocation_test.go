@@ -137,8 +137,8 @@ type purchase struct {
 	token       string // "" for a refusal
 }
 
-// buyFrom buys tokens from hosts until it is told to stop.
-func buyFrom(ctx context.Context, stop <-chan struct{}, hosts []*host, patient, code string) ([]purchase, error) {
+// buyFrom buys tokens from hosts until it is told to stop; refusal is the status of one that may be refused.
+func buyFrom(ctx context.Context, stop <-chan struct{}, hosts []*host, buy request, refusal int) ([]purchase, error) {
 	const buyers = 8
 	var mu sync.Mutex
 	var all []purchase
@@ -152,7 +152,7 @@ func buyFrom(ctx context.Context, stop <-chan struct{}, hosts []*host, patient, 
 				default:
 				}
 				p := purchase{began: time.Now()}
-				got, err := hosts[n%len(hosts)].try(ctx, buying(patient, code))
+				got, err := hosts[n%len(hosts)].try(ctx, buy)
 				if err != nil {
 					return err
 				}
@@ -164,7 +164,7 @@ func buyFrom(ctx context.Context, stop <-chan struct{}, hosts []*host, patient, 
 						return err
 					}
 					p.token = b.JWT
-				case http.StatusNotFound:
+				case refusal:
 				default:
 					return fmt.Errorf("status %d: %s", got.status, got.body)
 				}
@@ -193,7 +193,7 @@ func TestACT14_EndedOnOneInstanceAliveOnNone(t *testing.T) {
 		var all []purchase
 		var failed error
 		var done sync.WaitGroup
-		done.Go(func() { all, failed = buyFrom(t.Context(), stop, hosts, patient, code) })
+		done.Go(func() { all, failed = buyFrom(t.Context(), stop, hosts, buying(patient, code), http.StatusNotFound) })
 		time.Sleep(100 * time.Millisecond)
 		got := hosts[round%2].send(t, request{method: http.MethodDelete, path: authorisationPath(patient), token: clinic})
 		over := time.Now()

@@ -31,7 +31,7 @@ func TestABU2_OddsPrintsWhatTheSettingsAreWorth(t *testing.T) {
 		"more patients": {nil, "odds -live-patients 8000", good, []string{"1.3e-07", "9.9e-07", "Good"}},
 		"a short OTP":   {map[string]string{"OTP_LENGTH": "4"}, "odds", notGood, []string{"23^4 = 2.8e+05", "NOT GOOD"}},
 		"fewer tries":   {map[string]string{"MAX_ACTIVATION_ATTEMPTS": "1", "OTP_LENGTH": "5"}, "odds", notGood, []string{"1 tries in 23^5", "NOT GOOD"}},
-		"longer codes":  {nil, "odds -device-length 15 -live-devices 20000", good, []string{"23^15", "7.5e-07"}},
+		"longer codes":  {map[string]string{"Codes__DeviceCodeLength": "15"}, "odds -live-devices 20000", good, []string{"23^15", "7.5e-07"}},
 		"nobody":        {nil, "odds -live-devices 0 -live-patients 0", good, []string{"Good"}},
 		"a vault": {map[string]string{"KeyVault__Endpoint": "https://v.vault.azure.net"}, "odds", good, []string{
 			"was not read here",
@@ -64,7 +64,7 @@ func TestABU2_WhatCannotBeAskedIsNoAnswer(t *testing.T) {
 		"another command":  {nil, []string{"odd"}, "usage"},
 		"another flag":     {nil, []string{"odds", "-live-cats=1"}, "live-devices"},
 		"a negative count": {nil, []string{"odds", "-live-devices=-1"}, "not negative"},
-		"a short code":     {nil, []string{"odds", "-device-length=9"}, "12 to 21"},
+		"a short code":     {map[string]string{"SEND_ENTRY_ACTIVATION_CODE_LENGTH": "9"}, []string{"odds"}, "out of range"},
 		"something behind": {nil, []string{"odds", "now"}, "nothing follows"},
 		"a wrong setting":  {map[string]string{"Abuse__UnknownPerYear": "1e9"}, []string{"odds"}, "Abuse:UnknownPerYear is not a whole number"},
 	} {

@@ -14,7 +14,7 @@ import (
 
 // oddsKeys are the settings that the odds rest on.
 func oddsKeys() []string {
-	return []string{"Codes:OTPLength", "Codes:MaxAttempts", "Abuse:UnknownCapacity", "Abuse:UnknownPerYear"}
+	return []string{"Codes:OTPLength", "Codes:DeviceCodeLength", "Codes:MaxAttempts", "Abuse:UnknownCapacity", "Abuse:UnknownPerYear"}
 }
 
 // oddsCommand prints what guessing is worth under the settings in force. It is not good when that is over one in a million a year.
@@ -23,14 +23,13 @@ func oddsCommand(p process, args []string) int {
 	flags.SetOutput(p.stderr)
 	devices := flags.Int64("live-devices", 1000, "device `codes` that wait to be redeemed at any time, at most (model.md section 7)")
 	patients := flags.Int64("live-patients", 5000, "patients' `codes` that wait to be redeemed at any time, at most")
-	length := flags.Int("device-length", 14, "`characters` of a device code without prefix and check, 12 to 21 (model.md section 2)")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return good
 	case err != nil:
 		return notAsked
-	case flags.NArg() > 0 || *devices < 0 || *patients < 0 || *length < 12 || *length > 21:
-		fmt.Fprintln(p.stderr, "latchkey odds: counts are not negative, a device code has 12 to 21 characters, and nothing follows the flags")
+	case flags.NArg() > 0 || *devices < 0 || *patients < 0:
+		fmt.Fprintln(p.stderr, "latchkey odds: counts are not negative, and nothing follows the flags")
 		return notAsked
 	}
 	s, problems := settings.LoadOnly(settings.Checks{}, oddsKeys(), p.environment)
@@ -43,7 +42,7 @@ func oddsCommand(p process, args []string) int {
 
 	guesses := s.Abuse.UnknownCapacity + s.Abuse.UnknownPerYear
 	device := odds.Kind{
-		Name: "device", Alphabet: len(codes.Alphabet), Length: *length, Live: float64(*devices), Guesses: float64(guesses),
+		Name: "device", Alphabet: len(codes.Alphabet), Length: s.Codes.DeviceCodeLength, Live: float64(*devices), Guesses: float64(guesses),
 	}
 	patient := odds.Kind{
 		Name: "patient", Alphabet: len(codes.Alphabet), Length: codes.LocatorLength, Live: float64(*patients), Guesses: float64(guesses),
@@ -65,8 +64,8 @@ func oddsCommand(p process, args []string) int {
 	fmt.Fprintf(table, "any\t\t\t\t\t%s\n", chance(any))
 	_ = table.Flush() // a closed pipe has nobody to tell
 	fmt.Fprintf(p.stdout, "\nWho already holds a patient's code without its OTP: %s, once.\n", chance(patient.Holding()))
-	fmt.Fprintf(p.stdout, "From the environment: Abuse:UnknownCapacity %d, Abuse:UnknownPerYear %d, Codes:OTPLength %d, Codes:MaxAttempts %d.\n",
-		s.Abuse.UnknownCapacity, s.Abuse.UnknownPerYear, s.Codes.OTPLength, s.Codes.MaxAttempts)
+	fmt.Fprintf(p.stdout, "From the environment: Abuse:UnknownCapacity %d, Abuse:UnknownPerYear %d, Codes:OTPLength %d, Codes:DeviceCodeLength %d, Codes:MaxAttempts %d.\n",
+		s.Abuse.UnknownCapacity, s.Abuse.UnknownPerYear, s.Codes.OTPLength, s.Codes.DeviceCodeLength, s.Codes.MaxAttempts)
 	if vault, given := p.environment("KeyVault:Endpoint"); given && vault != "" {
 		fmt.Fprintln(p.stdout, "A vault is set. What it holds for these keys wins over the environment, and was not read here.")
 	}

@@ -85,8 +85,12 @@ type Head struct {
 	Invitation *Invitation
 	// Credentials are what the subject's authorisation codes stand under, oldest first, at most MaxCredentials.
 	Credentials []Credential
+	// Held are the credentials of an inactive device: they buy nothing, and come back with it. An active subject has none.
+	Held []Credential
 	// Imported is the hash of the predecessor's credential of this subject, or "".
 	Imported string
+	// Device is what a device is, nil for one that was not created, and for other subjects.
+	Device *Device
 	// Redemptions and Creations are what may be asked for again under its Idempotency-Key, oldest first, at most
 	// mostRepeatable each.
 	Redemptions []Redemption
@@ -99,7 +103,7 @@ const MaxCredentials = 20
 // Invitation is what the head holds of the pending activation.
 type Invitation struct {
 	Activation UUID
-	// OTP is the self-describing hash of the OTP.
+	// OTP is the self-describing hash of the OTP, "" for a device: its code needs none.
 	OTP string
 	// Attempts counts the wrong OTPs.
 	Attempts int
@@ -166,10 +170,15 @@ type Change struct {
 	Ended []Step
 	// Added credentials must not exist, Removed ones must.
 	Added, Removed []Credential
+	// Suspended credentials must exist, and are put aside; Dropped are those that were put aside before, and must be there. One that
+	// comes back is Dropped and Added, under another Session.
+	Suspended, Dropped []Credential
 	// Labelled are credentials that must exist, with their new Label.
 	Labelled []Credential
 	// Token is a token that is ended before its time, and must not have been; nil for none.
 	Token *Ending
+	// Lists are those in which the device must stand before this is committed: Store.Enlist. They are no part of the commit.
+	Lists []string
 	// Record is committed in the same transaction.
 	Record audit.Record
 }
@@ -216,6 +225,22 @@ type Store interface {
 	Touch(ctx context.Context, of subject.ID, key keyed.Hash, at time.Time) error
 	// Session reports whether a token of the subject is still good: its credential lives, and it was not ended itself.
 	Session(ctx context.Context, of subject.ID, sid, jti string) (live bool, err error)
+	// Used commits the record of a token that a credential bought, with the time of its use, if it is still there:
+	// commit.ErrConflict if it is not, or the record is. It moves no head, and never brings a removed credential back.
+	Used(ctx context.Context, key keyed.Hash, record audit.Record) error
+	// Announce writes the intent of such a record.
+	Announce(ctx context.Context, record audit.Record) error
+	// Reuse reads the first credential that stands under one of the keys, or nil, and whether the record was committed: two reads at
+	// one time, as Reopen.
+	Reuse(ctx context.Context, record audit.Record, keys []keyed.Hash) (found *Credential, committed bool, err error)
+	// Heads reads the heads of subjects, in their order.
+	Heads(ctx context.Context, of []subject.ID) ([]Head, error)
+	// Enlist puts a device into lists: those of locations, and that of all devices, EveryDevice. One that is in a list already is
+	// marked there as written at this time, which keeps the clean-up from it.
+	Enlist(ctx context.Context, device subject.ID, lists []string, at time.Time) error
+	// Listed reads up to limit devices of each list, in the order of their ids, beginning behind after ("": at the first). Fewer of a
+	// list mean that it has no more. A device in a list was there once; its head says whether it is.
+	Listed(ctx context.Context, lists []string, after string, limit int) ([][]subject.ID, error)
 	// Publish puts endings into the feed, under the record of the change that ends them. Those that are there under it already
 	// stay as they are.
 	Publish(ctx context.Context, record audit.Record, endings []Ending) error
@@ -253,6 +278,8 @@ type Policy struct {
 	// ExpiryDays is the number of the day after issue at whose end an activation expires, in Zone.
 	ExpiryDays int
 	Zone       *time.Location
+	// DeviceCodeLength is of a device's code without prefix and check, in characters.
+	DeviceCodeLength int
 	// MaxPerPatient is how many credentials a patient may have at once.
 	MaxPerPatient int
 	// Imported is whether there may be credentials of the predecessor's.
@@ -278,11 +305,16 @@ func (p Policy) Expiry(now time.Time) time.Time {
 func (h Head) next() Head {
 	h.N++
 	h.Credentials = slices.Clone(h.Credentials)
+	h.Held = slices.Clone(h.Held)
 	h.Redemptions = slices.Clone(h.Redemptions)
 	h.Creations = slices.Clone(h.Creations)
 	if h.Invitation != nil {
 		invitation := *h.Invitation
 		h.Invitation = &invitation
+	}
+	if h.Device != nil {
+		device := *h.Device
+		h.Device = &device
 	}
 	return h
 }

@@ -17,18 +17,20 @@ import (
 type Created struct {
 	Activation
 	Locator, OTP string
-	// Human is the combined code that people type (ACT-11).
+	// Human is the combined code that people type (ACT-11). A device's is the whole of it: Locator is what lies between its prefix and
+	// check, and OTP is "" (ACT-10).
 	Human string
 }
 
 // drawings is how often a locator is drawn that is taken: 23^10 of them make one repeat unheard of.
 const drawings = 3
 
-// Create invites a subject (ACT-1). A pending activation is replaced: the new one has its own locator, OTP and attempts,
+// Create invites a subject (ACT-1, ACT-10). A pending activation is replaced: the new one has its own locator, OTP and attempts,
 // and the old code answers as any dead one from this commit on (ACT-2).
 //
 // key is the caller's Idempotency-Key, or "". Under the same key the same caller is told the same activation again for a day,
-// as long as it is pending; then it is ErrSuperseded, and nothing changes.
+// as long as it is pending; then it is ErrSuperseded, and nothing changes. A device that was not created is ErrNoDevice; an inactive one
+// gets a code that works once it is active.
 func (s *Service) Create(ctx context.Context, from audit.Origin, gate commit.Gate, of subject.ID, key string) (Created, error) {
 	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
@@ -59,6 +61,9 @@ func (s *Service) Create(ctx context.Context, from audit.Origin, gate commit.Gat
 
 	answer := made.Created
 	err = s.settle(ctx, gate, record, opened.Head, func(head Head) (Change, error) {
+		if of.Kind == subject.Device && head.Device == nil {
+			return Change{}, ErrNoDevice
+		}
 		for _, c := range head.Creations {
 			if c.again(p, key, from.Actor.String(), record.Time, repeatCreation) {
 				again, err := retell(p, head, c, key, from)
@@ -92,7 +97,7 @@ func (s *Service) draw(ctx context.Context, p Policy, record audit.Record, id UU
 	secrets := s.random
 	if key != "" {
 		caller := record.Origin.Actor.String()
-		if made.repeatable, err = s.newRepeatable(p, key, id, p.OTPLength, record.Time, caller); err != nil {
+		if made.repeatable, err = s.newRepeatable(p, key, id, p.drawn(record.Subject.Kind), record.Time, caller); err != nil {
 			return made, err
 		}
 		if secrets, err = made.repeatable.secrets(p, key, caller); err != nil {
@@ -100,28 +105,46 @@ func (s *Service) draw(ctx context.Context, p Policy, record audit.Record, id UU
 		}
 	}
 	expires := p.Expiry(record.Time)
-	if made.Created, err = told(p, secrets, record.Subject, id, record.Origin, expires, p.OTPLength); err != nil {
+	if made.Created, err = told(p, secrets, record.Subject, id, record.Origin, expires, p.drawn(record.Subject.Kind)); err != nil {
 		return made, err
 	}
-	hash, err := s.hash(ctx, p, id, made.OTP)
-	made.invitation = Invitation{Activation: id, OTP: hash, Expires: expires}
+	made.invitation = Invitation{Activation: id, Expires: expires}
+	if made.OTP != "" {
+		made.invitation.OTP, err = s.hash(ctx, p, id, made.OTP)
+	}
 	return made, err
 }
 
-// told is what the caller learns of a new activation, with the codes that secrets yields.
-func told(p Policy, secrets io.Reader, of subject.ID, id UUID, from audit.Origin, expires time.Time, otp int) (Created, error) {
+// drawn is the length of what is drawn for a kind of subject and may have another length tomorrow.
+func (p Policy) drawn(kind subject.Kind) int {
+	if kind == subject.Device {
+		return p.DeviceCodeLength
+	}
+	return p.OTPLength
+}
+
+// told is what the caller learns of a new activation, with the codes that secrets yields; length is as Policy.drawn.
+func told(p Policy, secrets io.Reader, of subject.ID, id UUID, from audit.Origin, expires time.Time, length int) (Created, error) {
 	at, by := Drawn(id), from.Actor.String()
 	made := Created{Activation: Activation{
 		ID: id, Subject: of, Status: Pending, Created: at, CreatedBy: by, Modified: at, ModifiedBy: by, Expires: expires,
 	}}
+	locator, otp := codes.LocatorLength, length
+	if of.Kind == subject.Device {
+		locator, otp = length, 0
+	}
 	var err error
-	if made.Locator, err = codes.Draw(secrets, codes.LocatorLength); err != nil {
+	if made.Locator, err = codes.Draw(secrets, locator); err != nil {
 		return Created{}, err
 	}
 	if made.OTP, err = codes.Draw(secrets, otp); err != nil {
 		return Created{}, err
 	}
-	made.Human = codes.Human(p.Site, made.Locator, made.OTP)
+	if of.Kind == subject.Device {
+		made.Human = codes.Device(p.Site, made.Locator)
+	} else {
+		made.Human = codes.Human(p.Site, made.Locator, made.OTP)
+	}
 	return made, nil
 }
 

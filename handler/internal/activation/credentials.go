@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/commit"
@@ -52,7 +50,7 @@ func (s *Service) Credentials(ctx context.Context, of subject.ID) (all []Credent
 // Label names one of a subject's credentials; "" takes the name away. It answers ErrLabel, or ErrNoCredential for an id that
 // Credentials does not list (the imported one has no place for a label).
 func (s *Service) Label(ctx context.Context, from audit.Origin, gate commit.Gate, of subject.ID, id, label string) error {
-	if !isLabel(label) {
+	if !isShown(label, MaxLabel) {
 		return ErrLabel
 	}
 	ctx, cancel := commit.Bounded(ctx)
@@ -78,10 +76,4 @@ func (s *Service) Label(ctx context.Context, from audit.Origin, gate commit.Gate
 		return fmt.Errorf("labelling a credential: %w", err)
 	}
 	return nil
-}
-
-// isLabel keeps out what could not be seen, or would change how what stands around it is read.
-func isLabel(s string) bool {
-	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= MaxLabel && strings.TrimSpace(s) == s &&
-		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

@@ -35,9 +35,9 @@ func sessionEndings(record audit.Record, ended []Credential) []Ending {
 	return endings
 }
 
-// Endings are those that a change makes: one of each credential that it removes, and of the token.
+// Endings are those that a change makes: one of each credential that it removes or suspends, and of the token.
 func (c Change) Endings() []Ending {
-	all := sessionEndings(c.Record, c.Removed)
+	all := append(sessionEndings(c.Record, c.Removed), sessionEndings(c.Record, c.Suspended)...)
 	if c.Token != nil {
 		all = append(all, *c.Token)
 	}
@@ -58,16 +58,16 @@ func sessionsOf(ended []Credential) string {
 // is no error and writes nothing but its intent.
 func (s *Service) EndAll(ctx context.Context, from audit.Origin, gate commit.Gate, of subject.ID) error {
 	return s.end(ctx, from, gate, audit.Record{Action: audit.RevokeAuthorisation, Subject: of}, func(head Head, record audit.Record) (Change, error) {
-		if len(head.Credentials) == 0 && head.Imported == "" && head.Invitation == nil {
+		if len(head.Credentials) == 0 && head.Imported == "" && head.Invitation == nil && len(head.Held) == 0 {
 			return Change{}, errEnded
 		}
 		next := head.next()
-		change := Change{Removed: next.Credentials}
+		change := Change{Removed: next.Credentials, Dropped: next.Held}
 		if next.Invitation != nil {
 			record.Activation = next.Invitation.Activation.String()
 			change.Ended = []Step{end(next.Invitation.Activation, Revoked, audit.ReasonRevoked, record)}
 		}
-		next.Credentials, next.Imported, next.Invitation = nil, "", nil
+		next.Credentials, next.Held, next.Imported, next.Invitation = nil, nil, "", nil
 		record.Sessions = sessionsOf(change.Removed)
 		return change.under(next, record), nil
 	})
@@ -115,8 +115,9 @@ func (s *Service) EndToken(ctx context.Context, from audit.Origin, gate commit.G
 // errEnded: there is nothing left to end.
 var errEnded = errors.New("it has ended")
 
-// end carries out a change that ends something. Each attempt publishes its endings first: whoever hears of the end finds it
-// published. What was published and then surely not carried out is taken back if it still lives; what nobody knows of stays.
+// end carries out a change that ends something, or may. Each attempt publishes its endings first: whoever hears of the end finds it
+// published. So it is with the lists that the change needs (model.md section 1). What was published and then surely not carried out is
+// taken back if it still lives; what nobody knows of stays.
 //
 // A process that dies between the two leaves an ending that did not happen. Its key names the record, and the record's intent is in
 // the journal: whoever follows that finds no record and takes the ending back.
@@ -129,7 +130,7 @@ func (s *Service) end(
 	if err != nil {
 		return err
 	}
-	record.Token = start.Token
+	record.Token, record.Changed = start.Token, start.Changed
 	opened, err := s.store.Open(ctx, Opening{Record: record})
 	if err != nil {
 		return commit.Unavailable(err)
@@ -143,6 +144,11 @@ func (s *Service) end(
 				published = append(published, endings...)
 				if err := s.store.Publish(ctx, record, endings); err != nil {
 					return err // nothing was committed, and the next attempt publishes again
+				}
+			}
+			if len(change.Lists) > 0 {
+				if err := s.store.Enlist(ctx, record.Subject, change.Lists, record.Time); err != nil {
+					return err
 				}
 			}
 			return s.store.Commit(ctx, change)

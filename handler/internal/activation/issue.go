@@ -56,17 +56,7 @@ const touchEvery = time.Hour
 // code and a revoked one are the same missing row, and the same *Refusal. Where credentials of the predecessor's were imported, a
 // code that has no row may be one of them: it is upgraded, and then looked up as any other.
 func (s *Service) Authorise(ctx context.Context, from audit.Origin, of subject.ID, code string) (Grant, error) {
-	p := s.policy()
-	keys := p.Keys.Credential(of, code)
-	grant, found, err := s.mayIssue(ctx, of, keys)
-	var refusal *Refusal
-	if p.Imported && errors.As(err, &refusal) {
-		// A refusal of the upgrade is none of the code: somebody else with the same one may have been quicker.
-		if err := s.upgrade(ctx, from, of, code); err != nil && !errors.As(err, &refusal) {
-			return Grant{}, fmt.Errorf("upgrading a credential: %w", err)
-		}
-		grant, found, err = s.mayIssue(ctx, of, keys)
-	}
+	grant, found, _, err := s.credited(ctx, from, of, code)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -74,6 +64,22 @@ func (s *Service) Authorise(ctx context.Context, from audit.Origin, of subject.I
 		s.later(func(ctx context.Context) { _ = s.store.Touch(ctx, of, found.Key, grant.at) })
 	}
 	return grant, nil
+}
+
+// credited finds what an authorisation code is worth, and the keys under which it may stand.
+func (s *Service) credited(ctx context.Context, from audit.Origin, of subject.ID, code string) (Grant, *Credential, []keyed.Hash, error) {
+	p := s.policy()
+	keys := p.Keys.Credential(of, code)
+	grant, found, err := s.mayIssue(ctx, of, keys)
+	var refusal *Refusal
+	if p.Imported && errors.As(err, &refusal) {
+		// A refusal of the upgrade is none of the code: somebody else with the same one may have been quicker.
+		if err := s.upgrade(ctx, from, of, code); err != nil && !errors.As(err, &refusal) {
+			return Grant{}, nil, nil, fmt.Errorf("upgrading a credential: %w", err)
+		}
+		grant, found, err = s.mayIssue(ctx, of, keys)
+	}
+	return grant, found, keys, err
 }
 
 // Lives reports whether a token of the subject, with this sid and jti, is still good: what the storage says now (model.md section 4).

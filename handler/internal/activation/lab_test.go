@@ -44,7 +44,7 @@ func inLab(t *testing.T, test func(*lab)) {
 
 func newLab(t *testing.T, seed uint64) *lab {
 	l := &lab{T: t, store: memstore.New(), random: seeded(seed), policy: activation.Policy{
-		Keys: cheapRing(t, 7), Site: "OXF", OTPLength: 6, CodeLength: 32, SaltLength: 32, MaxAttempts: 10, ExpiryDays: 5,
+		Keys: cheapRing(t, 7), Site: "OXF", OTPLength: 6, DeviceCodeLength: 14, CodeLength: 32, SaltLength: 32, MaxAttempts: 10, ExpiryDays: 5,
 		Zone: time.UTC, MaxPerPatient: 1,
 	}}
 	l.Service = l.on(l.store)

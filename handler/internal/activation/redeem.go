@@ -12,7 +12,8 @@ import (
 	"latchkey/handler/internal/subject"
 )
 
-// Try is what someone offers to be let in. Locator and OTP are canonical; Key is the Idempotency-Key, or "".
+// Try is what someone offers to be let in. Locator and OTP are canonical; Key is the Idempotency-Key, or "". A device's code is its
+// Locator, and it has no OTP.
 type Try struct{ Locator, OTP, Key string }
 
 // Redeemed is what the winner gets, once. With a refusal of a code that exists it says whose code that is, for the log alone.
@@ -26,14 +27,24 @@ type Redeemed struct {
 // what the new credential replaces and inserts it, all on the version of the head that was judged. A wrong OTP is counted by
 // a commit of its own before anybody learns that it was wrong. Whatever speaks against a try is a *Refusal.
 func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redeemed, error) {
+	return s.redeem(ctx, from, subject.Patient, try)
+}
+
+// RedeemDevice lets a device in (ACT-5, ACT-10), by its code alone, and otherwise as Redeem does. A patient's code is unknown here, and
+// a device's there: the kind is part of what a code is found by.
+func (s *Service) RedeemDevice(ctx context.Context, from audit.Origin, code, key string) (Redeemed, error) {
+	return s.redeem(ctx, from, subject.Device, Try{Locator: code, Key: key})
+}
+
+func (s *Service) redeem(ctx context.Context, from audit.Origin, kind subject.Kind, try Try) (Redeemed, error) {
 	ctx, cancel := commit.Bounded(ctx)
 	defer cancel()
 	p := s.policy()
-	known, err := s.guess(ctx, subject.Patient)
+	known, err := s.guess(ctx, kind)
 	if err != nil {
 		return Redeemed{}, fmt.Errorf("before a code is looked up: %w", err)
 	}
-	code, err := s.store.Code(ctx, p.Keys.Code(subject.Patient, try.Locator))
+	code, err := s.store.Code(ctx, p.Keys.Code(kind, try.Locator))
 	if err != nil {
 		return Redeemed{}, commit.Unavailable(err) // the unit stays taken: what was not answered counts as a guess
 	}
@@ -96,6 +107,9 @@ func (s *Service) Redeem(ctx context.Context, from audit.Origin, try Try) (Redee
 			return Change{}, refuse(why)
 		}
 		right, known := checked[head.Invitation.OTP]
+		if kind == subject.Device { // its code was found by the whole of it
+			right, known = true, true
+		}
 		if !known {
 			var err error
 			if right, err = s.match(ctx, p, *head.Invitation, try.OTP); err != nil {
@@ -188,8 +202,13 @@ func redeem(head Head, p Policy, won drawnCredential, record audit.Record) Chang
 	next := head.next()
 	change := Change{Added: []Credential{won.Credential}}
 	change.Ended = []Step{end(next.Invitation.Activation, Completed, "", record)}
-	next.Invitation, next.Imported = nil, ""
-	if over := len(next.Credentials) + 1 - min(p.MaxPerPatient, MaxCredentials); over > 0 {
+	change.Dropped = next.Held
+	next.Invitation, next.Imported, next.Held = nil, "", nil
+	most := min(p.MaxPerPatient, MaxCredentials)
+	if head.Subject.Kind == subject.Device {
+		most = 1
+	}
+	if over := len(next.Credentials) + 1 - most; over > 0 {
 		change.Removed = next.Credentials[:over:over]
 		next.Credentials = next.Credentials[over:]
 		record.Sessions = sessionsOf(change.Removed)

@@ -205,7 +205,7 @@ func (s *schedule) run() {
 	s.quiet = s.faulty == 0
 	instances := make([]*activation.Service, 1+s.rng.IntN(3))
 	for i := range instances {
-		instances[i] = s.on(scheduled{s})
+		instances[i] = s.on(scheduled{s, s.store})
 	}
 	clients := 2 + s.rng.IntN(6)
 	for i := range clients {
@@ -384,7 +384,10 @@ func (s *schedule) decide(op string) verdict {
 }
 
 // scheduled is the store as a client sees it: each call waits until it is picked, and meets its fate.
-type scheduled struct{ *schedule }
+type scheduled struct {
+	*schedule
+	activation.Store // what only devices need goes by no schedule
+}
 
 // await waits to be picked. A client that has crashed does nothing any more: its calls fail, and nobody hears what it says.
 func (s scheduled) await(ctx context.Context, op string) (verdict, error) {

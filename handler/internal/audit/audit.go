@@ -42,6 +42,30 @@ const (
 	IntrospectToken Action = "token.introspect"
 )
 
+// The others of devices and their codes.
+const (
+	CreateDevice Action = "device.create"
+	ReadDevice   Action = "device.read"
+	ListDevices  Action = "device.list"
+)
+
+// The two that the predecessor published beside the tokens of devices (AUD-2).
+const (
+	// ChangeDevice changes what is known of a device, LogIn buys a clinician's token through one.
+	ChangeDevice Action = "device.change"
+	LogIn        Action = "clinician.login"
+)
+
+// What is done to clinicians.
+const (
+	CreateClinician Action = "clinician.create"
+	ChangeClinician Action = "clinician.change"
+	// EndContract turns a clinician's login off whose contract is over, YieldIdentifier takes an identifier off a clinician that
+	// somebody else was quicker to get.
+	EndContract     Action = "clinician.end_contract"
+	YieldIdentifier Action = "clinician.yield_identifier"
+)
+
 // Outcome is whether it was done.
 type Outcome string
 
@@ -83,6 +107,10 @@ const (
 	ReasonEnded   Reason = "ended"
 	// ReasonRepeated is that of an allowed redemption that was told again.
 	ReasonRepeated Reason = "repeated"
+	// Why a clinician may not log in, beside ReasonNotFound, ReasonInactive, and ReasonEnded for the device's session.
+	ReasonContractEnded  Reason = "contract_ended"
+	ReasonWrongGroup     Reason = "wrong_group"
+	ReasonDeviceInactive Reason = "device_inactive"
 )
 
 // Actor is who asked: an Entra identity, one of our subjects, or nobody known.
@@ -138,6 +166,11 @@ type Record struct {
 	Identity             Actor
 	State, Label, Scopes string
 	Other                Actor
+	// Clinician is who logged in or tried to, "" if Identifier names nobody; Identifier is what was sent to log in. Subject is the
+	// device that it was tried through.
+	Clinician, Identifier string
+	// Changed are the fields that a change of a device set, nil for all other changes.
+	Changed *DeviceFields
 	// N numbers the commits of a subject, or of an identity, from 1.
 	N int64
 }

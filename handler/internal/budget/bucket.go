@@ -17,6 +17,8 @@ const (
 	Devices  Kind = "device"
 	// Sources are refused redeems by address.
 	Sources Kind = "source"
+	// Logins are identifiers that nobody has, by the device that they were typed into.
+	Logins Kind = "login"
 )
 
 // Limit is the rule of a bucket: it holds Capacity units and gets Refill of them back in Period, evenly. So no span of time T

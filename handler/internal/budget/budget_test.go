@@ -571,3 +571,36 @@ func TestABU1_OfTwoLeasesAtOnceOneIsMadeAgain(t *testing.T) {
 		t.Errorf("%d beside the rival's 10, of 15", passed)
 	}
 }
+
+// TOK-3: what one device may try in vain is bounded over all instances, whatever others do; what somebody has costs nothing.
+func TestTOK3_ADevicesUnknownIdentifiersAreBounded(t *testing.T) {
+	w := newWorld(budget.Limits{Login: budget.PerWindow(20, 10*time.Minute)})
+	guards := []*budget.Guard{w.instance(), w.instance(), w.instance()}
+	tries := func(device string) (granted int) {
+		for i := range 300 {
+			if _, err := guards[i%len(guards)].Login(t.Context(), device); err == nil {
+				granted++
+			} else if empty := (*budget.Empty)(nil); !errors.As(err, &empty) || empty.Kind != budget.Logins {
+				t.Fatal(err)
+			}
+		}
+		return granted
+	}
+	for range 300 {
+		known, err := guards[0].Login(t.Context(), "tablet-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		known()
+	}
+	if granted := tries("tablet-1"); granted != 20 {
+		t.Errorf("%d were granted, want 20", granted)
+	}
+	if granted := tries("tablet-2"); granted != 20 {
+		t.Errorf("another device: %d were granted, want 20", granted)
+	}
+	w.advance(10 * time.Minute)
+	if granted := tries("tablet-1"); granted == 0 || granted > 20 {
+		t.Errorf("a window later: %d were granted", granted)
+	}
+}

@@ -18,12 +18,15 @@ type Limits struct {
 	Unknown Limit
 	// Source is what one address may be refused. See PerWindow.
 	Source Limit
+	// Login is how many identifiers that nobody has one device may try. See PerWindow.
+	Login Limit
 }
 
 // Guard keeps the budgets of redeeming. It is safe for concurrent use.
 type Guard struct {
 	totals  map[subject.Kind]*Meter
 	sources *Meter
+	logins  *Meter
 }
 
 // NewGuard makes the budgets of one instance. limits is asked at every lease. It asks storage for nothing yet; see Warm.
@@ -36,6 +39,7 @@ func NewGuard(limits func() Limits, env Environment) *Guard {
 	return &Guard{
 		totals:  map[subject.Kind]*Meter{subject.Patient: total(Patients), subject.Device: total(Devices)},
 		sources: NewMeter(Sources, sourceRows, func() Limit { return limits().Source }, env),
+		logins:  NewMeter(Logins, sourceRows, func() Limit { return limits().Login }, env),
 	}
 }
 
@@ -54,6 +58,12 @@ func (g *Guard) Guess(ctx context.Context, kind subject.Kind) (known func(), err
 		return nil, fmt.Errorf("%w: there is none of kind %q", ErrUnknown, kind)
 	}
 	return total.Take(ctx, "")
+}
+
+// Login takes a unit of a device's budget before an identifier is looked up, and returns how to give it back if somebody has it. There is
+// no total of all devices (model.md section 7): who guesses needs one that was let in. The errors are those of Guess.
+func (g *Guard) Login(ctx context.Context, device string) (known func(), err error) {
+	return g.logins.Take(ctx, device)
 }
 
 // Refused charges a refused redeem to its source, an IP address: *Empty if its budget has nothing left, else nil. It is nil as well

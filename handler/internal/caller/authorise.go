@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"latchkey/handler/internal/identity"
+	"latchkey/handler/internal/subject"
 )
 
 // Policy says who may do what, beside what tokens say. An operation takes it once.
@@ -83,6 +84,24 @@ func (p Policy) Authorise(c Caller, need Need, registered *identity.Identity) er
 		return no(NoAppRole, need.Scope+" in roles", strings.Join(c.Scopes, " "))
 	}
 	return no(RegistrationLacksScope, need.Scope, strings.Join(scopes, " "))
+}
+
+// AuthoriseDevice is Authorise for the routes that a device calls with its own token of ours, and nobody else: no role, registration
+// or administrator stands in for it.
+func AuthoriseDevice(c Caller, scope string) error {
+	forbidden := &Forbidden{Cause: DeviceLacksScope, Scope: scope, Expected: shown(scope), Got: shown(strings.Join(c.Scopes, " "))}
+	switch {
+	case c.Kind != Subject || c.Subject.Kind != subject.Device:
+		got := string(c.Kind)
+		if c.Kind == Subject {
+			got = string(c.Subject.Kind)
+		}
+		forbidden.Cause, forbidden.Expected, forbidden.Got = NotADevice, shown("a device"), shown("one of kind "+got)
+		return forbidden
+	case !slices.Contains(c.Scopes, scope):
+		return forbidden
+	}
+	return nil
 }
 
 func (p Policy) administers(c Caller) bool { return slices.Contains(p.Administrators, c.Identity()) }

@@ -39,8 +39,10 @@ type Caller struct {
 	Delegated []string
 	// Whole: the person's client may do all that they may, since their issuer does not divide that (no scopes path).
 	Whole bool
-	// Subject, Session (sid) and Token (jti) are of a token of ours, else zero.
+	// Subject, Session (sid) and Token (jti) are of a token of ours, else zero. Holder is whose session that is: the subject's own, or
+	// that of the device that a clinician logged in through.
 	Subject        subject.ID
+	Holder         subject.ID
 	Session, Token string
 }
 
@@ -124,26 +126,42 @@ func (v *Verifier) Issuers() []string { return slices.Sorted(maps.Keys(v.issuers
 // token that is not accepted and ErrUnavailable when that cannot be told now. For tokens of others it does no input or output,
 // unless their key is not known yet: then it waits up to 2 s. For tokens of ours it looks the session up, each time.
 func (v *Verifier) Verify(ctx context.Context, authorization string) (Caller, error) {
-	raw, err := bearer(authorization)
+	c, from, err := v.recognise(ctx, authorization)
 	if err != nil {
 		return Caller{}, err
 	}
+	return from.admit(ctx, c)
+}
+
+// Recognise is Verify without the look at the session of a token of ours, for an operation that reads it beside its own first reads:
+// whoever calls it must not grant anything before that.
+func (v *Verifier) Recognise(ctx context.Context, authorization string) (Caller, error) {
+	c, _, err := v.recognise(ctx, authorization)
+	return c, err
+}
+
+// recognise does all that can be remembered.
+func (v *Verifier) recognise(ctx context.Context, authorization string) (Caller, *issuer, error) {
+	raw, err := bearer(authorization)
+	if err != nil {
+		return Caller{}, nil, err
+	}
 	now, sum := v.now(), hashOf(raw)
 	if known := v.remembered.find(sum, now); known != nil {
-		return known.from.admit(ctx, known.caller)
+		return known.caller, known.from, nil
 	}
 	t := &candidate{raw: raw, now: now}
 	if err := run(ctx, v.form, t); err != nil {
-		return Caller{}, err
+		return Caller{}, nil, err
 	}
 	if err := run(ctx, t.from.checks, t); err != nil {
-		return Caller{}, err
+		return Caller{}, nil, err
 	}
 	if t.from.caller != nil {
 		t.caller = t.from.caller(t)
 	}
 	v.remembered.keep(sum, t)
-	return t.from.admit(ctx, t.caller)
+	return t.caller, t.from, nil
 }
 
 // admit runs the checks that nothing is remembered of.

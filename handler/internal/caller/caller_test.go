@@ -118,7 +118,7 @@ func TestAUT1_OwnTokens(t *testing.T) {
 	}
 	want := Caller{
 		Kind: Subject, Actor: audit.Actor{Issuer: ownIssuer, ID: "patient/p-1"}, Scopes: []string{"read:gdm_patient", "x"},
-		Subject: ownGrant().Subject, Session: "sid-1", Token: c.Token,
+		Subject: ownGrant().Subject, Holder: ownGrant().Subject, Session: "sid-1", Token: c.Token,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)

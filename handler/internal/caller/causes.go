@@ -103,6 +103,8 @@ const (
 	ScopeNotDelegated      Cause = "scope_not_delegated"
 	NotDelegated           Cause = "not_delegated"
 	SubjectToken           Cause = "subject_token"
+	NotADevice             Cause = "not_a_device"
+	DeviceLacksScope       Cause = "device_lacks_scope"
 	RegistrationLacksScope Cause = "registration_lacks_scope"
 	RegistrationRequired   Cause = "registration_required"
 	IdentityPending        Cause = "identity_pending"

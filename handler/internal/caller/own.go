@@ -40,6 +40,7 @@ func (o Own) verify(t *candidate) error {
 		Actor:   audit.Actor{Issuer: o.Issuer, ID: string(claims.Subject.Kind) + "/" + claims.Subject.Name},
 		Scopes:  claims.Scopes,
 		Subject: claims.Subject,
+		Holder:  claims.Holder(),
 		Session: claims.Session,
 		Token:   claims.ID,
 	}
@@ -48,7 +49,7 @@ func (o Own) verify(t *candidate) error {
 
 // lives asks the storage, on every call.
 func (o Own) lives(ctx context.Context, t *candidate) error {
-	lives, err := o.Session(ctx, t.caller.Subject, t.caller.Session, t.caller.Token)
+	lives, err := o.Session(ctx, t.caller.Holder, t.caller.Session, t.caller.Token)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: reading the session: %w", ErrUnavailable, err)

@@ -20,6 +20,9 @@ const (
 	// MinOTP and MaxOTP bound an OTP on the wire, whatever the setting is today.
 	MinOTP = 4
 	MaxOTP = 12
+	// MinDevice and MaxDevice bound a device's code without prefix and check, on the wire and as the setting (model.md section 2).
+	MinDevice = 12
+	MaxDevice = 21
 	// maxChecked is the longest part that one check character can cover: weights must differ and none be 0 modulo 23.
 	maxChecked = len(Alphabet) - 1
 )
@@ -109,7 +112,14 @@ func withCheck(canonical string) string {
 // Human is the printed form of a patient's code: site, locator, OTP and check, in groups of four behind the site
 // (OXF-7KQ4-9F2M-...). Locator and OTP are canonical; both come from Draw.
 func Human(site, locator, otp string) string {
-	checked := withCheck(locator + otp)
+	return printed(site, locator+otp)
+}
+
+// Device is the printed form of a device's code, which is canonical and comes from Draw: as Human, in one part.
+func Device(site, code string) string { return printed(site, code) }
+
+func printed(site, secret string) string {
+	checked := withCheck(secret)
 	var b strings.Builder
 	b.WriteString(site)
 	for i := range len(checked) {
@@ -136,19 +146,34 @@ func bare(r rune) rune {
 // ParseHuman takes a patient's code apart. The site's own prefix must stand in front (it is not folded, but case, spaces
 // and dashes do not matter there either), and the check must fit; else ErrMistyped.
 func ParseHuman(site, code string) (locator, otp string, err error) {
+	secret, err := unprinted(site, code)
+	if err != nil || len(secret) < LocatorLength+MinOTP {
+		return "", "", ErrMistyped
+	}
+	return secret[:LocatorLength], secret[LocatorLength:], nil
+}
+
+// ParseDevice takes a device's code apart, as ParseHuman does. A patient's code has the shape of one: it is for the look-up to say
+// that there is no such device's.
+func ParseDevice(site, code string) (string, error) {
+	secret, err := unprinted(site, code)
+	if err != nil || len(secret) < MinDevice {
+		return "", ErrMistyped
+	}
+	return secret, nil
+}
+
+// unprinted is what stands between the prefix and the check, canonical, or ErrMistyped.
+func unprinted(site, code string) (string, error) {
 	rest, found := strings.CutPrefix(strings.Map(bare, code), site)
 	if !found {
-		return "", "", ErrMistyped
+		return "", ErrMistyped
 	}
 	checked, err := Canonical(rest)
-	if err != nil {
-		return "", "", err
+	if err != nil || len(checked) == 0 || len(checked) > maxChecked || sum(checked) != 0 {
+		return "", ErrMistyped
 	}
-	n := len(checked) - LocatorLength - 1
-	if n < MinOTP || len(checked) > maxChecked || sum(checked) != 0 {
-		return "", "", ErrMistyped
-	}
-	return checked[:LocatorLength], checked[LocatorLength : LocatorLength+n], nil
+	return checked[:len(checked)-1], nil
 }
 
 // ParseLocator folds a locator that was sent without the rest of its code, or answers ErrMistyped.

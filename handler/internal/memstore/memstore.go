@@ -16,6 +16,7 @@ import (
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/budget"
+	"latchkey/handler/internal/clinician"
 	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/subject"
@@ -41,6 +42,12 @@ const (
 	OpPublish     Op = "Publish"
 	OpRetract     Op = "Retract"
 	OpEndings     Op = "Endings"
+	OpAnnounce    Op = "Announce"
+	OpUsed        Op = "Used"
+	OpReuse       Op = "Reuse" // of the record; the credential is read by OpCredential
+	OpHeads       Op = "Heads"
+	OpEnlist      Op = "Enlist"
+	OpListed      Op = "Listed"
 )
 
 // When says on which side of an operation a fault is asked for.
@@ -71,6 +78,9 @@ type Store struct {
 	buckets    map[budget.Key]budget.Bucket
 	issuers    map[string]*issuer // of identities
 	feed       map[published]activation.Ending
+	clinicians map[subject.ID]known
+	claims     map[string]clinician.Claim      // by identifier
+	lists      map[string]map[string]time.Time // of devices, when they were written, by their names
 	versions   int64
 }
 
@@ -79,6 +89,7 @@ type partition struct {
 	head        activation.Head
 	activations map[activation.UUID]activation.Activation
 	credentials map[keyed.Hash]activation.Credential
+	held        map[keyed.Hash]bool
 	sessions    map[string]keyed.Hash
 	ended       map[string]bool // token ids
 	records     []audit.Record
@@ -90,7 +101,7 @@ var _ activation.Store = (*Store)(nil)
 func New() *Store {
 	return &Store{
 		partitions: map[subject.ID]*partition{}, codes: map[keyed.Hash]activation.Code{}, buckets: map[budget.Key]budget.Bucket{},
-		issuers: map[string]*issuer{}, feed: map[published]activation.Ending{},
+		issuers: map[string]*issuer{}, feed: map[published]activation.Ending{}, clinicians: map[subject.ID]known{}, claims: map[string]clinician.Claim{}, lists: map[string]map[string]time.Time{},
 	}
 }
 
@@ -143,6 +154,7 @@ func (s *Store) in(of subject.ID) *partition {
 		head:        activation.Head{Subject: of, Active: true},
 		activations: map[activation.UUID]activation.Activation{},
 		credentials: map[keyed.Hash]activation.Credential{},
+		held:        map[keyed.Hash]bool{},
 		sessions:    map[string]keyed.Hash{},
 		ended:       map[string]bool{},
 	}
@@ -156,6 +168,11 @@ func (s *Store) version() activation.Version {
 // copied returns a head that shares nothing with h, so that no caller can reach into the store.
 func copied(h activation.Head) activation.Head {
 	h.Credentials = slices.Clone(h.Credentials)
+	h.Held = slices.Clone(h.Held)
+	if h.Device != nil {
+		device := *h.Device
+		h.Device = &device
+	}
 	if h.Invitation != nil {
 		invitation := *h.Invitation
 		h.Invitation = &invitation
@@ -249,7 +266,17 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 				return commit.ErrConflict
 			}
 		}
-		for _, c := range change.Removed {
+		for _, c := range change.Dropped {
+			if !p.held[c.Key] {
+				return commit.ErrConflict
+			}
+		}
+		for _, c := range change.Suspended {
+			if p.held[c.Key] {
+				return commit.ErrConflict
+			}
+		}
+		for _, c := range slices.Concat(change.Removed, change.Suspended) {
 			_, key := p.credentials[c.Key]
 			_, session := p.sessions[c.Session]
 			if !key || !session {
@@ -270,6 +297,9 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 		for i, c := range p.head.Credentials {
 			p.head.Credentials[i] = activation.Credential{Session: c.Session, Key: c.Key}
 		}
+		for i, c := range p.head.Held {
+			p.head.Held[i] = activation.Credential{Session: c.Session, Key: c.Key}
+		}
 		for _, step := range change.Ended {
 			a := p.activations[step.Activation]
 			a.Status, a.Ended, a.Modified, a.ModifiedBy = step.Status, step.Why, step.At, step.By
@@ -285,9 +315,15 @@ func (s *Store) Commit(ctx context.Context, change activation.Change) error {
 			p.credentials[c.Key] = activation.Credential{Session: c.Session, Key: c.Key, Created: change.Record.Time}
 			p.sessions[c.Session] = c.Key
 		}
-		for _, c := range change.Removed {
+		for _, c := range slices.Concat(change.Removed, change.Suspended) {
 			delete(p.credentials, c.Key)
 			delete(p.sessions, c.Session)
+		}
+		for _, c := range change.Dropped {
+			delete(p.held, c.Key)
+		}
+		for _, c := range change.Suspended {
+			p.held[c.Key] = true
 		}
 		for _, c := range change.Labelled {
 			labelled := p.credentials[c.Key]

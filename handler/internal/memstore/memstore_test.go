@@ -14,6 +14,7 @@ func TestContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) storetest.Store { return memstore.New() })
 	t.Run("budgets", func(t *testing.T) { storetest.Buckets(t, memstore.New()) })
 	t.Run("identities", func(t *testing.T) { storetest.Identities(t, memstore.New().Identities()) })
+	t.Run("clinicians", func(t *testing.T) { s := memstore.New(); storetest.Clinicians(t, s.Clinicians(), s) })
 }
 
 func TestFaults(t *testing.T) {

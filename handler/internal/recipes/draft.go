@@ -81,7 +81,10 @@ func patients(d *draft) {
 func devices(d *draft) {
 	patients(d)
 	d.claims.set("client_id", "latchkey-device")
-	d.claims.set("metadata", map[string]string{"device_id": "$patient"})
+	d.claims.set("jti", "$devicetoken")
+	d.claims.set("metadata", map[string]string{"device_id": "$device"})
+	d.claims.set("sid", "$devicesession")
+	d.claims.set("sub", "$device")
 	d.claims.set("scope", "read:send_entry_identifier read:send_device")
 }
 

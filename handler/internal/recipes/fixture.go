@@ -35,6 +35,9 @@ type Own struct {
 	KeyID            string
 	Patient          string // a patient with a session
 	Session, Token   string // its sid and jti
+	Device           string // a device with a session
+	// DeviceSession and DeviceToken are likewise.
+	DeviceSession, DeviceToken string
 }
 
 // Fixture is a world with the private keys of its issuer. It is not changed after New and safe for concurrent use.
@@ -124,6 +127,7 @@ func (f *Fixture) fill(s string) string {
 		"$listening", strings.TrimPrefix(strings.TrimPrefix(f.Listener, "https://"), "http://"), "$listener", f.Listener,
 		"$ourissuer", f.own.Issuer, "$ouraudience", f.own.Audience, "$patient", f.own.Patient,
 		"$session", f.own.Session, "$jti", f.own.Token,
+		"$devicesession", f.own.DeviceSession, "$devicetoken", f.own.DeviceToken, "$device", f.own.Device,
 	}
 	for name, key := range f.keys {
 		pairs = append(pairs, "$kid("+string(name)+")", key.id)

@@ -29,7 +29,7 @@ func fixture(t *testing.T) *Fixture {
 			Tenant: "a1b2c3d4-2222-4333-8444-5555555555ff", Object: "aaaaaaaa-0000-4000-8000-000000000001", Stranger: "bbbbbbbb-0000-4000-8000-000000000002",
 			Audience: "cccccccc-0000-4000-8000-00000000aaaa", Scope: "write:gdm_activation", Other: "read:gdm_activation", Listener: "http://127.0.0.1:9",
 		},
-		Own{Issuer: "https://latchkey.test", Audience: "https://dhos.test/", Key: key, KeyID: "own", Patient: "pat-1", Session: "s1", Token: "j1"},
+		Own{Issuer: "https://latchkey.test", Audience: "https://dhos.test/", Key: key, KeyID: "own", Patient: "pat-1", Session: "s1", Token: "j1", Device: "dev-1", DeviceSession: "s2", DeviceToken: "j2"},
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,9 @@ type state struct {
 	attempts    int
 	activations map[string]end
 	let         int // how often it was let in
+	// What follows is of devices: whether it was created and is inactive, and how many credentials are put aside.
+	made, inactive bool
+	held           int
 }
 
 // end is where an activation stands; redeemed is when, "" if it was not.
@@ -17,10 +20,13 @@ type end struct{ status, why, redeemed string }
 func (c *checker) follow(s *subject) state {
 	is := state{activations: map[string]end{}}
 	for _, a := range s.records {
+		if a.unnumbered() {
+			continue
+		}
 		if why := is.apply(a, c.options.MaxAttempts); why != "" {
 			c.violates(Possible, s.row(a.key), "%s of %s: %s", a.kind(), a.activation, why)
 		}
-		is.let = min(is.let, c.options.MaxCredentials)
+		is.let = min(is.let, s.most(c.options))
 	}
 	return is
 }
@@ -30,16 +36,18 @@ func (a record) kind() string { return a.action + " " + a.outcome + " " + a.reas
 
 // The kinds of records that are written beside a change.
 const (
-	created  = "activation.create allowed "
-	revoked  = "activation.revoke allowed "
-	redeemed = "activation.redeem allowed "
-	missed   = "activation.redeem denied wrong_otp"
-	repeated = "activation.redeem allowed repeated"
-	upgraded = "credential.upgrade allowed "
-	endedAll = "authorisation.revoke allowed "
-	endedOne = "credential.revoke allowed "
-	labelled = "credential.label allowed "
-	endedIt  = "token.revoke allowed "
+	created       = "activation.create allowed "
+	revoked       = "activation.revoke allowed "
+	redeemed      = "activation.redeem allowed "
+	missed        = "activation.redeem denied wrong_otp"
+	repeated      = "activation.redeem allowed repeated"
+	upgraded      = "credential.upgrade allowed "
+	endedAll      = "authorisation.revoke allowed "
+	endedOne      = "credential.revoke allowed "
+	labelled      = "credential.label allowed "
+	deviceMade    = "device.create allowed "
+	deviceChanged = "device.change allowed "
+	endedIt       = "token.revoke allowed "
 )
 
 // apply returns why the record cannot be, "" if it can.
@@ -56,13 +64,20 @@ func (is *state) apply(a record, maxAttempts int) (why string) {
 		if is.pending != "" {
 			is.close(end{status: "revoked", why: "revoked"})
 		}
-		is.let = 0
+		is.let, is.held = 0, 0
 	case endedOne:
 		if n := len(strings.Fields(a.sessions)); n > min(is.let, 1) {
 			return "it ended what there was not"
 		} else {
 			is.let -= n // an imported one has no sid
 		}
+	case deviceMade:
+		if is.made {
+			return "it was created before"
+		}
+		is.made = true
+	case deviceChanged:
+		return is.turn(a)
 	case labelled:
 		if is.let == 0 {
 			return "there was no credential"
@@ -97,6 +112,9 @@ func (is *state) apply(a record, maxAttempts int) (why string) {
 	case redeemed:
 		if why := is.open(a, maxAttempts); why != "" {
 			return why
+		}
+		if is.inactive {
+			return "it is inactive"
 		}
 		is.close(end{status: "completed", redeemed: a.at})
 		is.let++

@@ -12,7 +12,9 @@ import (
 // Read reads all rows of the tables at endpoint, over https, under a bearer token for storage. do sends a request. It takes no
 // snapshot: nobody may write meanwhile. Its errors name the table.
 func Read(ctx context.Context, do func(*http.Request) (*http.Response, error), endpoint, token string) (t Tables, err error) {
-	for table, into := range map[string]*[]Row{"subjects": &t.Subjects, "codes": &t.Codes, "journal": &t.Journal, "identities": &t.Identities, "feed": &t.Feed} {
+	for table, into := range map[string]*[]Row{
+		"subjects": &t.Subjects, "codes": &t.Codes, "journal": &t.Journal, "identities": &t.Identities, "feed": &t.Feed, "lists": &t.Lists, "unique": &t.Unique,
+	} {
 		next := url.Values{}
 		for more := true; more; {
 			var page []Row

@@ -25,10 +25,10 @@ func (r Row) text(column string) string { s, _ := r[column].(string); return s }
 func (r Row) name() string { return r.text("PartitionKey") + " " + r.text("RowKey") }
 
 // Tables are all rows there are.
-type Tables struct{ Subjects, Codes, Journal, Identities, Feed []Row }
+type Tables struct{ Subjects, Codes, Journal, Identities, Feed, Lists, Unique []Row }
 
 func (t Tables) all() map[string][]Row {
-	return map[string][]Row{"subjects": t.Subjects, "codes": t.Codes, "journal": t.Journal, "identities": t.Identities, "feed": t.Feed}
+	return map[string][]Row{"subjects": t.Subjects, "codes": t.Codes, "journal": t.Journal, "identities": t.Identities, "feed": t.Feed, "lists": t.Lists, "unique": t.Unique}
 }
 
 // Options are the settings under which the rows were written, and what must not be in them.
@@ -45,7 +45,7 @@ type Rule string
 // The rules.
 const (
 	Readable    Rule = "every row can be read"
-	Numbered    Rule = "every change has one record, numbered from 1 to the n of what was changed without gaps"
+	Numbered    Rule = "every change has one record, numbered from 1 to the n of what was changed without gaps; a token's has no number"
 	Announced   Rule = "every record has the intent that it names"
 	Possible    Rule = "every record follows from those before it"
 	Visible     Rule = "every record's change is in the rows, and no other"
@@ -55,6 +55,8 @@ const (
 	Indexed     Rule = "a pending activation has a live index row"
 	Queued      Rule = "an issuer's queue counts its pending identities"
 	Published   Rule = "what a record ended is dead, and in the feed as long as a token could live"
+	Claimed     Rule = "what a clinician logs in by has a claim"
+	Listed      Rule = "a device stands in the lists of all and of its location"
 	InClear     Rule = "no secret is stored in clear"
 )
 
@@ -86,7 +88,11 @@ func Check(t Tables, o Options) []Violation {
 	for _, rows := range partitions {
 		if s := c.read(rows); s != nil {
 			c.records(s)
-			c.changes(s)
+			if s.kind() == "c" {
+				c.clinician(s, t.Unique)
+				continue
+			}
+			c.devices(s, c.changes(s), t.Lists)
 			c.pairs(s)
 			c.published(s, t.Feed)
 		}
@@ -131,9 +137,21 @@ type subject struct {
 	head        head
 	activations map[string]Row // by uuid
 	credentials map[string]string
+	held        map[string]string // sid by key
 	sessions    map[string]string // key by sid
 	tokens      map[string]bool   // jti of those that were ended
 	records     []record
+}
+
+// kind is the letter of what it is.
+func (s *subject) kind() string { letter, _, _ := strings.Cut(s.partition, "~"); return letter }
+
+// most is how many credentials it may have.
+func (s *subject) most(o Options) int {
+	if s.kind() == "d" {
+		return 1
+	}
+	return o.MaxCredentials
 }
 
 func (s *subject) row(key string) string { return "subjects " + s.partition + " " + key }
@@ -142,6 +160,12 @@ type head struct {
 	N       int64
 	Pending *pending
 	Creds   []credential
+	// What follows are a device's alone.
+	Held     []credential
+	Active   bool
+	Location string
+	// Identifier is a clinician's alone.
+	Identifier string
 }
 
 type pending struct {
@@ -155,7 +179,7 @@ type record struct {
 	key                                         string
 	n                                           int64
 	id, action, outcome, reason, activation, at string
-	sessions, token                             string
+	sessions, token, event                      string
 	announced                                   time.Time
 }
 
@@ -165,7 +189,7 @@ const stamp = "2006-01-02T15:04:05.000Z"
 func (c *checker) read(rows []Row) *subject {
 	s := &subject{
 		partition:   rows[0].text("PartitionKey"),
-		activations: map[string]Row{}, credentials: map[string]string{}, sessions: map[string]string{}, tokens: map[string]bool{},
+		activations: map[string]Row{}, credentials: map[string]string{}, held: map[string]string{}, sessions: map[string]string{}, tokens: map[string]bool{},
 	}
 	headless := true
 	for _, r := range rows {
@@ -180,6 +204,8 @@ func (c *checker) read(rows []Row) *subject {
 			s.activations[rest[strings.LastIndexByte(rest, '~')+1:]] = r
 		case "cred":
 			s.credentials[rest] = r.text("sid")
+		case "held":
+			s.held[rest] = r.text("sid")
 		case "sid":
 			s.sessions[rest] = strings.TrimPrefix(r.text("key"), "cred~")
 		case "aud":
@@ -214,6 +240,16 @@ func readHead(r Row) (h head, err error) {
 			return h, err
 		}
 	}
+	h.Active, _ = r["active"].(bool)
+	h.Location, h.Identifier = r.text("own_location"), r.text("own_identifier")
+	if r.text("kind") == "clinician" {
+		return h, nil // it has no credentials: it logs in through a device
+	}
+	if text := r.text("held"); text != "" {
+		if err = json.Unmarshal([]byte(text), &h.Held); err != nil {
+			return h, err
+		}
+	}
 	return h, json.Unmarshal([]byte(r.text("creds")), &h.Creds)
 }
 
@@ -221,7 +257,7 @@ func readRecord(r Row) (a record, err error) {
 	a = record{
 		key: r.text("RowKey"), id: r.text("id"), action: r.text("action"), outcome: r.text("outcome"),
 		reason: r.text("reason"), activation: r.text("activation"), at: r.text("at"),
-		sessions: r.text("sessions"), token: r.text("token"),
+		sessions: r.text("sessions"), token: r.text("token"), event: r.text("event_data"),
 	}
 	if a.n, err = strconv.ParseInt(r.text("n"), 10, 64); err != nil {
 		return a, err
@@ -232,14 +268,20 @@ func readRecord(r Row) (a record, err error) {
 
 // records holds them to their numbers and intents.
 func (c *checker) records(s *subject) {
-	for i, a := range s.records {
-		if a.n != int64(i+1) {
-			c.violates(Numbered, s.row(a.key), "it is the %d. by its number, which is %d", i+1, a.n)
+	changes := int64(0)
+	for _, a := range s.records {
+		switch {
+		case a.unnumbered() && a.n == 0 && s.kind() == "d":
+		case a.n != changes+1:
+			c.violates(Numbered, s.row(a.key), "it is the %d. by its number, which is %d", changes+1, a.n)
+			changes++
+		default:
+			changes++
 		}
 		c.announced(a, s.row(a.key), s.partition, "")
 	}
-	if int64(len(s.records)) != s.head.N {
-		c.violates(Numbered, s.row("head"), "n is %d, and there are %d records", s.head.N, len(s.records))
+	if changes != s.head.N {
+		c.violates(Numbered, s.row("head"), "n is %d, and there are %d records", s.head.N, changes)
 	}
 }
 
@@ -257,7 +299,7 @@ func (c *checker) announced(a record, row, partition, table string) {
 }
 
 // changes goes through the records and compares what they make of the subject with what its rows say.
-func (c *checker) changes(s *subject) {
+func (c *checker) changes(s *subject) state {
 	is := c.follow(s)
 	var pendingIs string
 	if s.head.Pending != nil {
@@ -285,7 +327,7 @@ func (c *checker) changes(s *subject) {
 			c.violates(Visible, s.row(row.text("RowKey")), "no record created it")
 		}
 	}
-	if want := min(is.let, c.options.MaxCredentials); len(s.head.Creds) != want {
+	if want := min(is.let, s.most(c.options)); len(s.head.Creds) != want {
 		c.violates(Credentials, s.row("head"), "%d are live, and %d by its records", len(s.head.Creds), want)
 	}
 	if is.pending != "" && is.attempts < c.options.MaxAttempts {
@@ -294,6 +336,7 @@ func (c *checker) changes(s *subject) {
 			c.violates(Indexed, s.row("head"), "%s is pending and cannot be found", is.pending)
 		}
 	}
+	return is
 }
 
 // pairs compares the three places that a credential is in.

@@ -28,16 +28,26 @@ func (c call) charged(ctx context.Context, err error) error {
 // draft-ietf-httpapi-ratelimit-headers-11; a total's is 503, for every code of its kind.
 func exhausted(e *budget.Empty) *Problem {
 	after := seconds(e.After)
-	if e.Kind != budget.Sources {
+	switch e.Kind {
+	case budget.Sources:
+	case budget.Logins:
+		return limited(e, "device", problem(http.StatusTooManyRequests, ReasonTooManyLogins,
+			"Too many identifiers that nobody has were tried on this device. Nobody logs in through it for the moment."))
+	default:
 		return problem(http.StatusServiceUnavailable, ReasonTooManyGuesses,
 			"Too many codes that nobody issued were tried. No code is looked up for the moment; yours keeps its tries.").
 			with("Retry-After", after)
 	}
-	return problem(http.StatusTooManyRequests, ReasonTooManyRefusals,
-		"This activation does not work, and too many from this address did not. A code that is right works all the same.").
-		with("Retry-After", after).
-		with("RateLimit-Policy", fmt.Sprintf(`"source";q=%d;w=%s`, e.Limit.Capacity, seconds(e.Limit.Period))).
-		with("RateLimit", `"source";r=0;t=`+after)
+	return limited(e, "source", problem(http.StatusTooManyRequests, ReasonTooManyRefusals,
+		"This activation does not work, and too many from this address did not. A code that is right works all the same."))
+}
+
+// limited adds the fields that say how much of which budget there is.
+func limited(e *budget.Empty, policy string, p *Problem) *Problem {
+	after := seconds(e.After)
+	return p.with("Retry-After", after).
+		with("RateLimit-Policy", fmt.Sprintf(`%q;q=%d;w=%s`, policy, e.Limit.Capacity, seconds(e.Limit.Period))).
+		with("RateLimit", fmt.Sprintf(`%q;r=0;t=%s`, policy, after))
 }
 
 // seconds are whole ones, rounded up: who comes back then is not too early.

@@ -19,7 +19,7 @@ const encodedForm = "application/x-www-form-urlencoded"
 
 // plainEncoded is plainBody for parameters.
 func plainEncoded(r *http.Request) error {
-	body, err := readBody(r, true)
+	body, err := readBody(r, true, false)
 	if err != nil {
 		return err
 	}

@@ -48,8 +48,12 @@ type Event struct {
 	Activation string
 	// Identity is the ID of an identity of the registry.
 	Identity string
-	Trips    func() (sequence, calls int)
-	cause    error
+	// about is what a record of the decision has beside, for the predecessor's events (AUD-2); patients stand under their alias.
+	about audit.Record
+	// alias stands for what was typed to log in, which is as good as a secret.
+	alias string
+	Trips func() (sequence, calls int)
+	cause error
 }
 
 type eventKey struct{}
@@ -60,14 +64,40 @@ func eventOf(ctx context.Context) *Event { return ctx.Value(eventKey{}).(*Event)
 // called notes who calls. In the log a subject stands under its reference, never under its id (OPS-4).
 func (e *Event) called(by caller.Caller, p *Parts) {
 	e.origin.Actor, e.actor = by.Actor, by.Actor.String()
+	e.about.Origin.Actor = by.Actor
 	if by.Kind == caller.Subject {
-		e.actor = audit.Actor{Issuer: by.Actor.Issuer, ID: string(by.Subject.Kind) + "/" + p.Reference(by.Subject)}.String()
+		alias := audit.Actor{Issuer: by.Actor.Issuer, ID: string(by.Subject.Kind) + "/" + p.Reference(by.Subject)}
+		e.actor = alias.String()
+		if by.Subject.Kind == subject.Patient {
+			e.about.Origin.Actor = alias
+		}
 	}
+}
+
+// login notes who is to log in, "" if nobody is known by the identifier. It stands before decided.
+func (e *Event) login(clinician, identifier string, p *Parts) {
+	e.about.Clinician, e.about.Identifier = clinician, identifier
+	e.alias = p.Reference(subject.ID{Kind: "send_entry_identifier", Name: identifier})
+}
+
+// changed notes which fields of a device are to change. It stands before decided.
+func (e *Event) changed(fields *audit.DeviceFields) { e.about.Changed = fields }
+
+// sendEntry is the decision as one of the predecessor's events. In a line the identifier has an alias, the record has it as it is:
+// whoever holds it can log in at any active device, and what nobody is known by may be a password in the wrong field (OPS-4).
+func (e *Event) sendEntry() (audit.SendEntryEvent, bool) {
+	said := e.about
+	said.Action, said.Outcome, said.Reason = e.Action, e.Outcome, e.Detail
+	event, is := said.SendEntry()
+	if event.Data.Identifier != "" {
+		event.Data.Identifier = e.alias
+	}
+	return event, is
 }
 
 // decided notes a decision and its outcome.
 func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID string, err error) {
-	e.Action, e.Outcome, e.Activation = what, audit.Allowed, activationID
+	e.Action, e.Outcome, e.Activation, e.about.Subject = what, audit.Allowed, activationID, on
 	if on != (subject.ID{}) {
 		e.Subject = p.Reference(on)
 	}
@@ -96,7 +126,7 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 	case errors.Is(err, commit.ErrUnavailable), errors.Is(err, budget.ErrUnknown):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonUnavailable
 	default:
-		if p := registryProblem(err); p != nil {
+		if p := directoryProblem(err); p != nil {
 			e.Detail = audit.Reason(p.Reason)
 			return
 		}
@@ -209,6 +239,9 @@ func (s *Server) log(e *Event, r *http.Request, status int) {
 		add("subject", e.Subject)
 		add("activation", e.Activation)
 		add("identity", e.Identity)
+	}
+	if event, is := e.sendEntry(); is {
+		attrs = append(attrs, slog.String("event_type", string(event.Type)), slog.Any("event_data", event.Data))
 	}
 	switch {
 	case e.actor != "":

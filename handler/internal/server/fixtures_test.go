@@ -24,6 +24,7 @@ import (
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/budget"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/clinician"
 	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/denial"
 	"latchkey/handler/internal/identity"
@@ -92,6 +93,9 @@ func (l *lines) take(t testing.TB) (all []map[string]any) {
 	return all
 }
 
+// tablet is the device that clinicians log in through.
+var tablet = subject.ID{Kind: subject.Device, Name: "tablet-1"}
+
 const (
 	tenant = "11111111-2222-4333-8444-555555555555"
 	object = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -109,6 +113,21 @@ func verify(_ context.Context, authorization string) (caller.Caller, error) {
 		c.Scopes = []string{scopeWriteActivation}
 	case "Bearer reader":
 		c.Scopes = []string{scopeReadActivation}
+	case "Bearer ward":
+		c.Scopes = []string{scopeReadDevice, scopeWriteDevice}
+	case "Bearer staff":
+		c.Scopes = []string{scopeWriteClinician}
+	case "Bearer tablet", "Bearer tablet without scope":
+		c = caller.Caller{Kind: caller.Subject, Subject: tablet, Holder: tablet, Session: "sid-of-the-tablet", Token: "jti-of-the-tablet",
+			Actor: audit.Actor{Issuer: "https://latchkey.example/", ID: "device/" + tablet.Name}}
+		if authorization == "Bearer tablet" {
+			c.Scopes = []string{scopeReadIdentifier}
+		}
+	case "Bearer phone":
+		c = caller.Caller{Kind: caller.Subject, Subject: patientID(), Holder: patientID(), Session: "sid", Token: "jti", Scopes: []string{scopeReadIdentifier, scopeWriteClinician},
+			Actor: audit.Actor{Issuer: "https://latchkey.example/", ID: "patient/" + patientID().Name}}
+	case "Bearer impostor":
+		c.Scopes = []string{scopeReadIdentifier}
 	case "Bearer registrar":
 		c.Scopes = []string{scopeReadIdentity, scopeWriteIdentity}
 	case "Bearer revoker":
@@ -149,7 +168,7 @@ func newBench(t testing.TB) *bench {
 
 // usual are the budgets of the defaults.
 func usual() budget.Limits {
-	return budget.Limits{Unknown: budget.PerYear(5e9, 5e9), Source: budget.PerWindow(60, 10*time.Minute)}
+	return budget.Limits{Unknown: budget.PerYear(5e9, 5e9), Source: budget.PerWindow(60, 10*time.Minute), Login: budget.PerWindow(60, 10*time.Minute)}
 }
 
 var benchPepper = secret.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
@@ -174,12 +193,17 @@ func newBenchOn(t testing.TB, clock Clock, ring *keyed.Ring, limits budget.Limit
 	parts := &Parts{
 		Activations: activation.New(b.store, func() activation.Policy {
 			return activation.Policy{
-				Keys: ring, Site: "OXF", OTPLength: 6, CodeLength: 32, SaltLength: 32, MaxAttempts: 10, ExpiryDays: 5,
+				Keys: ring, Site: "OXF", OTPLength: 6, DeviceCodeLength: 14, CodeLength: 32, SaltLength: 32, MaxAttempts: 10, ExpiryDays: 5,
 				Zone: time.UTC, MaxPerPatient: 1,
 			}
 		}, clock, rand.Reader, func(do func(context.Context)) { do(context.Background()) }, guard.Guess),
 		Refused:    guard.Refused,
 		Verify:     verify,
+		Recognise:  verify,
+		Clinicians: clinician.New(b.store.Clinicians(), func() *time.Location { return time.UTC }, clinician.Clock(clock), rand.Reader, guard.Login),
+		MintClinician: func(g clinician.Grant) (string, time.Duration, error) {
+			return fmt.Sprintf("jwt-of-%s-through-%s-%s", g.Subject().Name, g.Device().Name, g.Session()), 15 * time.Minute, nil
+		},
 		Admit:      b.admit,
 		Identities: identity.New(b.store.Identities(), identity.Clock(clock), rand.Reader),
 		Registers:  []string{tenant, provider},
@@ -360,3 +384,6 @@ func (zeros) Read(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// deviceID is a device.
+func deviceID(name string) subject.ID { return subject.ID{Kind: subject.Device, Name: name} }

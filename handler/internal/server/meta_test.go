@@ -50,7 +50,7 @@ func TestOPS1_Ready(t *testing.T) {
 
 // TOK-6: the documents about us list what exists.
 func TestTOK6_Metadata(t *testing.T) {
-	scopes := []any{scopeIntrospectToken, scopeReadAudit, scopeReadActivation, scopeReadIdentity, scopeRevokeToken, scopeWriteActivation, scopeWriteIdentity}
+	scopes := []any{scopeIntrospectToken, scopeReadAudit, scopeReadActivation, scopeReadIdentity, scopeReadDevice, scopeReadIdentifier, scopeRevokeToken, scopeWriteActivation, scopeWriteIdentity, scopeWriteClinician, scopeWriteDevice}
 	const issuer, jwks, docs = "https://latchkey.example/", "https://latchkey.example/.well-known/jwks.json", "https://latchkey.example/openapi.json"
 	none := []any{}
 	ends := map[string]any{

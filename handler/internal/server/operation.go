@@ -76,10 +76,14 @@ type kind struct {
 	scope string
 	// delegated: a person's scp is enough (AUT-2).
 	delegated bool
+	// device: only a device with a token of ours may call, and the operation itself reads whether its session lives.
+	device bool
 	// action is what a caller without the scope is denied.
 	action audit.Action
 	starts bool // it works before the settings are known
 	body   bool
+	// optional: the body may be left out.
+	optional bool
 	// encoded: the body has the parameters of an OAuth request, and is no JSON.
 	encoded bool
 	status  int    // of success, 0 for 200 or, without a body, 204
@@ -177,12 +181,21 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []stri
 		if len(r.Header.Values("Authorization")) > 1 {
 			return &caller.Rejected{Cause: caller.TwoHeaders}
 		}
-		if c.caller, err = c.Verify(ctx, r.Header.Get("Authorization")); err != nil {
+		verify := c.Verify
+		if k.device {
+			verify = c.Recognise
+		}
+		if c.caller, err = verify(ctx, r.Header.Get("Authorization")); err != nil {
 			return err
 		}
 		c.event.called(c.caller, c.Parts)
-		c.whose, _ = subject.New(subject.Patient, r.PathValue("patient_id")) // of another form it is nobody
-		if c.gate, err = c.Admit(ctx, c.origin(), c.caller, caller.Need{Scope: k.scope, Delegated: k.delegated}); err != nil {
+		c.whose = named(r)
+		if k.device {
+			err = caller.AuthoriseDevice(c.caller, k.scope)
+		} else {
+			c.gate, err = c.Admit(ctx, c.origin(), c.caller, caller.Need{Scope: k.scope, Delegated: k.delegated})
+		}
+		if err != nil {
 			c.event.decided(k.action, c.whose, c.Parts, "", err)
 			return err
 		}
@@ -203,9 +216,22 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []stri
 		return plainEncoded(r)
 	}
 	if k.scope != "" {
-		return plainBody(r, k.body, knownLimits)
+		return plainBody(r, k, knownLimits)
 	}
-	return plainBody(r, k.body, bodyLimits)
+	return plainBody(r, k, bodyLimits)
+}
+
+// named is the subject that a path names. Of another form it is nobody.
+func named(r *http.Request) subject.ID {
+	for kind, value := range map[subject.Kind]string{
+		subject.Patient: r.PathValue("patient_id"), subject.Device: r.PathValue("device_id"),
+		subject.Clinician: r.PathValue("clinician_id"),
+	} {
+		if of, err := subject.New(kind, value); err == nil {
+			return of
+		}
+	}
+	return subject.ID{}
 }
 
 // wait answers whether the caller is admitted, if that is not known yet.
@@ -256,9 +282,9 @@ func plainQuery(raw string) error {
 
 // plainBody reads the body whole and refuses one where none belongs, one that is too large, one of another type and one that
 // is not strictly one JSON object.
-func plainBody(r *http.Request, wanted bool, limits strictjson.Limits) error {
-	body, err := readBody(r, wanted)
-	if err != nil || !wanted {
+func plainBody(r *http.Request, k kind, limits strictjson.Limits) error {
+	body, err := readBody(r, k.body, k.optional)
+	if err != nil || len(body) == 0 {
 		return err
 	}
 	if !isJSON(r.Header.Get("Content-Type")) {
@@ -270,7 +296,7 @@ func plainBody(r *http.Request, wanted bool, limits strictjson.Limits) error {
 }
 
 // readBody reads the body whole, and leaves it to be read again.
-func readBody(r *http.Request, wanted bool) ([]byte, error) {
+func readBody(r *http.Request, wanted, optional bool) ([]byte, error) {
 	limit, over := int64(0), invalid("body", "does not belong here")
 	if wanted {
 		limit, over = MaxBody, problem(http.StatusRequestEntityTooLarge, ReasonTooLarge, "A body has at most 64 KiB.")
@@ -281,7 +307,7 @@ func readBody(r *http.Request, wanted bool) ([]byte, error) {
 		return nil, invalid("body", "ended too early")
 	case int64(len(body)) > limit:
 		return nil, over
-	case wanted && len(body) == 0:
+	case wanted && !optional && len(body) == 0:
 		return nil, invalid("body", "is missing")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -106,8 +106,9 @@ func TestDIR5_ABodyWhereNoneBelongs(t *testing.T) {
 				continue
 			}
 			n++
-			path := strings.NewReplacer("{patient_id}", "p1", "{uuid}", uuid7, "{identity_id}", tenant+"~"+object).Replace(route.Path)
-			scope := map[string]string{scopeReadActivation: "reader", scopeWriteActivation: "writer", scopeReadIdentity: "registrar"}[o.Scope]
+			path := strings.NewReplacer("{patient_id}", "p1", "{device_id}", "d1", "{uuid}", uuid7, "{identity_id}", tenant+"~"+object).Replace(route.Path)
+			scope := map[string]string{scopeReadActivation: "reader", scopeWriteActivation: "writer", scopeReadIdentity: "registrar",
+				scopeReadDevice: "ward", scopeWriteDevice: "ward", scopeReadIdentifier: "tablet"}[o.Scope]
 			w := b.ask(t, o.Method+" "+path, "{}", "Authorization: Bearer "+scope)
 			if p := b.wantProblem(t, w, http.StatusBadRequest, ReasonInvalid); p.Errors[0].Field != "body" {
 				t.Errorf("%s: %s", o.ID, p.Detail)

@@ -152,15 +152,15 @@ func revokeActivation(ctx context.Context, c call, in *revokeInput) (*struct{}, 
 
 // RedeemKind is the predecessor's query parameter.
 type RedeemKind struct {
-	Type string `query:"type" enum:"gdm" doc:"Whose activation it is: gdm, a patient's, is the default."`
+	Type string `query:"type" enum:"gdm,send_entry" default:"gdm" doc:"Whose activation it is: gdm, a patient's, or send_entry, a device's."`
 }
 
 type redeemInput struct {
 	RedeemKind
 	Idempotent
 	Body struct {
-		Code           string `json:"code,omitempty" maxLength:"64" doc:"The code as it was typed; instead of the other two." example:"OXF-7KQ4-9F2M-HX3F-J7WP-7"`
-		ActivationCode string `json:"activation_code,omitempty" maxLength:"64" doc:"The locator, with otp."`
+		Code           string `json:"code,omitempty" maxLength:"64" doc:"The code as it was typed; instead of the other two. A device's is always whole." example:"OXF-7KQ4-9F2M-HX3F-J7WP-7"`
+		ActivationCode string `json:"activation_code,omitempty" maxLength:"64" doc:"The locator, with otp; the whole code of a device."`
 		OTP            string `json:"otp,omitempty" maxLength:"64"`
 	}
 }
@@ -168,16 +168,17 @@ type redeemInput struct {
 type redeemByCodeInput struct {
 	RedeemKind
 	Idempotent
-	ActivationCode string `path:"activation_code" maxLength:"64" doc:"The locator."`
-	Body           struct {
-		OTP string `json:"otp" maxLength:"64"`
+	ActivationCode string `path:"activation_code" maxLength:"64" doc:"The locator; the whole code of a device."`
+	Body           *struct {
+		OTP string `json:"otp,omitempty" maxLength:"64" doc:"A patient's. A device has none."`
 	}
 }
 
 type redeemed struct {
 	Body struct {
 		AuthorisationCode string `json:"authorisation_code" doc:"Buys tokens. Keep it in encrypted storage: without the Idempotency-Key nobody can ask for it again."`
-		PatientID         string `json:"patient_id"`
+		PatientID         string `json:"patient_id,omitempty" doc:"Who was let in, if it is a patient."`
+		DeviceID          string `json:"device_id,omitempty" doc:"Which was let in, if it is a device."`
 	}
 }
 
@@ -186,12 +187,18 @@ func redeemActivation(ctx context.Context, c call, in *redeemInput) (*redeemed, 
 	switch {
 	case b.Code != "" && (b.ActivationCode != "" || b.OTP != ""):
 		return nil, invalid("body.code", "stands for activation_code and otp: send it alone")
+	case in.device():
+		code := b.Code + b.ActivationCode // one of them
+		if code == "" {
+			return nil, invalid("body.code", "is missing")
+		}
+		return c.redeemDevice(ctx, code, b.OTP, in.Key)
 	case b.Code != "":
 		locator, otp, err := codes.ParseHuman(c.Site, b.Code)
 		if err != nil {
 			return nil, err
 		}
-		return c.redeem(ctx, activation.Try{Locator: locator, OTP: otp, Key: in.Key})
+		return c.redeemPatient(ctx, activation.Try{Locator: locator, OTP: otp, Key: in.Key})
 	case b.ActivationCode == "":
 		return nil, invalid("body.activation_code", "is missing; or send code alone")
 	case b.OTP == "":
@@ -201,7 +208,36 @@ func redeemActivation(ctx context.Context, c call, in *redeemInput) (*redeemed, 
 }
 
 func redeemActivationByCode(ctx context.Context, c call, in *redeemByCodeInput) (*redeemed, error) {
-	return c.redeemParts(ctx, in.ActivationCode, in.Body.OTP, in.Key)
+	otp := ""
+	if in.Body != nil {
+		otp = in.Body.OTP
+	}
+	switch {
+	case in.device():
+		return c.redeemDevice(ctx, in.ActivationCode, otp, in.Key)
+	case in.Body == nil:
+		return nil, invalid("body", "is missing")
+	case otp == "":
+		return nil, invalid("body.otp", "is missing")
+	}
+	return c.redeemParts(ctx, in.ActivationCode, otp, in.Key)
+}
+
+func (k RedeemKind) device() bool { return k.Type == "send_entry" }
+
+func (c call) redeemDevice(ctx context.Context, code, otp, key string) (*redeemed, error) {
+	if otp != "" {
+		return nil, invalid("body.otp", "is not for a device: its code is enough")
+	}
+	secret, err := codes.ParseDevice(c.Site, code)
+	if err != nil {
+		return nil, err
+	}
+	return c.redeem(ctx, func() (activation.Redeemed, error) { return c.Activations.RedeemDevice(ctx, c.origin(), secret, key) })
+}
+
+func (c call) redeemPatient(ctx context.Context, try activation.Try) (*redeemed, error) {
+	return c.redeem(ctx, func() (activation.Redeemed, error) { return c.Activations.Redeem(ctx, c.origin(), try) })
 }
 
 func (c call) redeemParts(ctx context.Context, code, otp, key string) (*redeemed, error) {
@@ -213,14 +249,14 @@ func (c call) redeemParts(ctx context.Context, code, otp, key string) (*redeemed
 	if try.OTP, err = codes.ParseOTP(otp); err != nil {
 		return nil, err
 	}
-	return c.redeem(ctx, try)
+	return c.redeemPatient(ctx, try)
 }
 
-// redeem is where the three forms meet.
-func (c call) redeem(ctx context.Context, try activation.Try) (*redeemed, error) {
+// redeem is where all forms meet.
+func (c call) redeem(ctx context.Context, try func() (activation.Redeemed, error)) (*redeemed, error) {
 	var won activation.Redeemed
 	err := c.timed(ctx, &c.redeems, true, func() (err error) {
-		won, err = c.Activations.Redeem(ctx, c.origin(), try)
+		won, err = try()
 		return c.charged(ctx, err)
 	})
 	c.event.decided(audit.RedeemActivation, won.Subject, c.Parts, activationID(won.Activation), err)
@@ -228,7 +264,12 @@ func (c call) redeem(ctx context.Context, try activation.Try) (*redeemed, error)
 		return nil, err
 	}
 	out := &redeemed{}
-	out.Body.AuthorisationCode, out.Body.PatientID = won.AuthorisationCode, won.Subject.Name
+	out.Body.AuthorisationCode = won.AuthorisationCode
+	if won.Subject.Kind == subject.Device {
+		out.Body.DeviceID = won.Subject.Name
+	} else {
+		out.Body.PatientID = won.Subject.Name
+	}
 	return out, nil
 }
 

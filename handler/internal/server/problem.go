@@ -43,6 +43,13 @@ const (
 	ReasonIdentityRetired    Reason = "identity_retired"
 	ReasonIdentitySelf       Reason = "identity_self"
 	ReasonPrecondition       Reason = "precondition_failed"
+	ReasonDeviceNotFound     Reason = "device_not_found"
+	ReasonDeviceExists       Reason = "device_exists"
+	ReasonClinicianNotFound  Reason = "clinician_not_found"
+	ReasonClinicianExists    Reason = "clinician_exists"
+	ReasonIdentifierTaken    Reason = "identifier_taken"
+	ReasonLoginRefused       Reason = "login_refused"
+	ReasonTooManyLogins      Reason = "too_many_logins"
 	ReasonActivationRefused  Reason = "activation_refused"
 	ReasonCredentialRefused  Reason = "authorisation_refused"
 	ReasonActivationNotFound Reason = "activation_not_found"
@@ -186,7 +193,7 @@ func known(err error) *Problem {
 	case errors.Is(err, commit.ErrUnavailable):
 		return tryAgain(ReasonUnavailable, "Storage does not answer. Try again.")
 	}
-	return registryProblem(err)
+	return directoryProblem(err)
 }
 
 // unauthorised is the 401 of RFC 6750 section 3, one body for every cause: no error code when no token was sent (section 3.1).

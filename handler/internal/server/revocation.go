@@ -28,7 +28,7 @@ func revokeToken(ctx context.Context, c call, in *tokenParameters) (*struct{}, e
 		c.event.Detail = audit.ReasonNotOurs
 		return nil, nil
 	}
-	err = c.Activations.EndToken(ctx, c.origin(), c.gate, claims.Subject, claims.Session, claims.ID, claims.Expires)
+	err = c.Activations.EndToken(ctx, c.origin(), c.gate, claims.Holder(), claims.Session, claims.ID, claims.Expires)
 	c.event.decided(audit.RevokeToken, claims.Subject, c.Parts, "", err)
 	return nil, err
 }
@@ -59,7 +59,7 @@ func introspectToken(ctx context.Context, c call, in *tokenParameters) (*introsp
 		c.event.Detail = audit.ReasonNotOurs
 		return out, nil
 	}
-	live, err := c.Activations.Lives(ctx, claims.Subject, claims.Session, claims.ID)
+	live, err := c.Activations.Lives(ctx, claims.Holder(), claims.Session, claims.ID)
 	c.event.decided(audit.IntrospectToken, claims.Subject, c.Parts, "", err)
 	switch {
 	case err != nil:

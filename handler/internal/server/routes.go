@@ -12,6 +12,10 @@ import (
 const (
 	scopeReadActivation  = "read:gdm_activation"
 	scopeWriteActivation = "write:gdm_activation"
+	scopeReadDevice      = "read:send_device"
+	scopeWriteDevice     = "write:send_device"
+	scopeWriteClinician  = "write:send_clinician"
+	scopeReadIdentifier  = "read:send_entry_identifier"
 	scopeReadAudit       = "read:audit"
 	scopeReadIdentity    = "read:identity"
 	scopeWriteIdentity   = "write:identity"
@@ -52,7 +56,7 @@ func Routes() []Route {
 		}},
 		{"/dhos/v1/activation/{activation_code}", []Operation{
 			operation(http.MethodPost, "redeem-activation-by-code", kind{
-				body: true, errors: []int{http.StatusNotFound, http.StatusTooManyRequests}, summary: "Redeem an activation, with the code in the path",
+				body: true, optional: true, errors: []int{http.StatusNotFound, http.StatusTooManyRequests}, summary: "Redeem an activation, with the code in the path",
 				details: "As redeem-activation, which new clients use: it has nothing secret in a URL.",
 			}, redeemActivationByCode),
 		}},
@@ -63,6 +67,68 @@ func Routes() []Route {
 			operation(http.MethodGet, "get-patient-jwt", kind{
 				errors: []int{http.StatusNotFound}, deprecated: true, summary: "Buy a token with the authorisation code: use POST",
 			}, getPatientToken),
+		}},
+		{devicePath, []Operation{
+			operation(http.MethodPost, "create-device", kind{
+				scope: scopeWriteDevice, action: audit.CreateDevice, body: true, errors: []int{http.StatusConflict}, summary: "Create a device",
+			}, createDevice),
+			operation(http.MethodGet, "list-devices", kind{
+				scope: scopeReadDevice, action: audit.ListDevices, summary: "List the devices of some locations, or all, in the order of their ids",
+			}, listDevices),
+		}},
+		{devicePath + "/{device_id}", []Operation{
+			operation(http.MethodGet, "get-device", kind{
+				scope: scopeReadDevice, action: audit.ReadDevice, errors: []int{http.StatusNotFound}, summary: "Read a device",
+			}, getDevice),
+			operation(http.MethodPatch, "change-device", kind{
+				scope: scopeWriteDevice, action: audit.ChangeDevice, body: true, errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
+				summary: "Change a device, or make it inactive or active again",
+				details: "What is left out stays. An inactive device cannot be let in and buys no token, and its tokens have ended as if its authorisation were revoked. " +
+					"Active again, it buys tokens with the authorisation code that it has.",
+			}, changeDevice),
+		}},
+		{devicePath + "/{device_id}/activation", []Operation{
+			operation(http.MethodPost, "create-device-activation", kind{
+				scope: scopeWriteDevice, action: audit.CreateActivation, errors: []int{http.StatusNotFound, http.StatusConflict}, summary: "Make a code that lets a device in",
+				details: "A pending activation is replaced: its code is dead from then on. The code is told to nobody else, and again only under the Idempotency-Key.",
+			}, activateDevice),
+		}},
+		{devicePath + "/{device_id}/jwt", []Operation{
+			operation(http.MethodPost, "create-device-jwt", kind{
+				errors: []int{http.StatusForbidden}, summary: "Buy a device's token with its authorisation code",
+			}, createDeviceToken),
+			operation(http.MethodGet, "get-device-jwt", kind{
+				errors: []int{http.StatusForbidden}, deprecated: true, summary: "Buy a device's token with its authorisation code: use POST",
+			}, getDeviceToken),
+		}},
+		{devicePath + "/{device_id}/authorisation", []Operation{
+			operation(http.MethodDelete, "revoke-device-authorisation", kind{
+				scope: scopeWriteDevice, action: audit.RevokeAuthorisation, summary: "End what buys tokens for a device (stolen tablet)",
+				details: "As revoke-patient-authorisations. The device stays, and can be let in again by a new activation.",
+			}, endDeviceAuthorisation),
+		}},
+		{clinicianPath, []Operation{
+			operation(http.MethodPost, "create-clinician", kind{
+				scope: scopeWriteClinician, action: audit.CreateClinician, body: true, status: http.StatusCreated, errors: []int{http.StatusConflict},
+				summary: "Make a clinician known", details: "409 for an id or a send_entry_identifier that is in use. Of many who ask for one identifier at once, one gets it.",
+			}, createClinician),
+		}},
+		{clinicianPath + "/{clinician_id}", []Operation{
+			operation(http.MethodPatch, "change-clinician", kind{
+				scope: scopeWriteClinician, action: audit.ChangeClinician, body: true, status: http.StatusOK,
+				errors:  []int{http.StatusNotFound, http.StatusConflict},
+				summary: "Change a clinician", details: "A merge patch (RFC 7396): what is left out stays, null clears.",
+			}, changeClinician),
+		}},
+		{clinicianPath + "/jwt", []Operation{
+			operation(http.MethodPost, "create-clinician-jwt", kind{
+				scope: scopeReadIdentifier, device: true, action: audit.LogIn, errors: []int{http.StatusNotFound, http.StatusTooManyRequests},
+				summary: "Log a clinician in through a device", details: "Called with the device's own token; no other is taken. The clinician's token ends with the device's authorisation.",
+			}, createClinicianToken),
+			operation(http.MethodGet, "get-clinician-jwt", kind{
+				scope: scopeReadIdentifier, device: true, action: audit.LogIn, errors: []int{http.StatusNotFound, http.StatusTooManyRequests},
+				deprecated: true, summary: "Log a clinician in through a device: use POST",
+			}, getClinicianToken),
 		}},
 		{identityPath, []Operation{
 			operation(http.MethodGet, "list-identities", kind{

@@ -19,6 +19,7 @@ import (
 	"latchkey/handler/internal/activation"
 	"latchkey/handler/internal/audit"
 	"latchkey/handler/internal/caller"
+	"latchkey/handler/internal/clinician"
 	"latchkey/handler/internal/commit"
 	"latchkey/handler/internal/denial"
 	"latchkey/handler/internal/identity"
@@ -36,6 +37,8 @@ type Parts struct {
 	Activations *activation.Service
 	// Verify says who calls, from an Authorization header.
 	Verify func(ctx context.Context, authorization string) (caller.Caller, error)
+	// Recognise is Verify without a look at the session of a token of ours: the operation reads it itself.
+	Recognise func(ctx context.Context, authorization string) (caller.Caller, error)
 	// Admit decides whether the caller may, or asks beside the operation's first reads: admission.Door.Admit.
 	Admit func(context.Context, audit.Origin, caller.Caller, caller.Need) (commit.Gate, error)
 	// Seal makes the ticket of a refusal, Unseal opens one.
@@ -46,6 +49,9 @@ type Parts struct {
 	Registers  []string
 	// Mint makes the token that a grant is for, and says how long it lives.
 	Mint func(activation.Grant) (token string, lifetime time.Duration, err error)
+	// Clinicians decides about clinicians; MintClinician makes the token that a login is granted.
+	Clinicians    *clinician.Service
+	MintClinician func(clinician.Grant) (token string, lifetime time.Duration, err error)
 	// Claims reads a token of ours, whoever sends it and whether or not it has been ended.
 	Claims func(raw string) (token.Claims, error)
 	// Revoked is the signed list of what has ended.

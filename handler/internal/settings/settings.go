@@ -67,12 +67,16 @@ type Tokens struct {
 	Audience        string
 	SigningKey      secret.Text   // in a form that Checks.SigningKey accepted
 	PatientLifetime time.Duration // whole seconds
+	DeviceLifetime  time.Duration // whole seconds
+	// ClinicianLifetime is in whole seconds.
+	ClinicianLifetime time.Duration
 }
 
 // Codes shapes activations and what they hand out (ACT-9, ACT-11, ACT-13, ACT-16).
 type Codes struct {
 	Pepper                   secret.Text // standard base64 of keyed.MinPepper bytes or more
 	OTPLength                int         // characters
+	DeviceCodeLength         int         // characters, without prefix and check
 	AuthorisationCodeLength  int         // characters
 	SaltLength               int         // bytes
 	MaxAttempts              int         // wrong tries that end an activation
@@ -99,6 +103,9 @@ type Identities struct {
 // Personas holds the scopes of the tokens of each kind of subject (TOK-5).
 type Personas struct {
 	Patient []string
+	Device  []string
+	// Clinician is for those who logged in through a device.
+	Clinician []string
 }
 
 // Abuse bounds what strangers may try (ABU-1).
@@ -107,6 +114,7 @@ type Abuse struct {
 	UnknownPerYear  int64         // that come back in a year
 	SourceRefusals  int64         // refused redeems of one address in SourceWindow
 	SourceWindow    time.Duration // whole seconds
+	UnknownLogins   int64         // unknown identifiers of one device in SourceWindow
 }
 
 // Import says what was taken over from the predecessor.

@@ -107,10 +107,10 @@ func TestDefaultsAreTheStrongOnes(t *testing.T) {
 		Storage: Storage{TablesEndpoint: "https://account.table.core.windows.net"},
 		Tokens: Tokens{
 			Issuer: "https://latchkey.example.org/auth", Audience: "https://latchkey.example.org/auth",
-			SigningKey: secret.New(canaryKey), PatientLifetime: 15 * time.Minute,
+			SigningKey: secret.New(canaryKey), PatientLifetime: 15 * time.Minute, DeviceLifetime: 24 * time.Hour, ClinicianLifetime: 15 * time.Minute,
 		},
 		Codes: Codes{
-			Pepper: secret.New(canaryPepper), OTPLength: 6, AuthorisationCodeLength: 32, SaltLength: 32,
+			Pepper: secret.New(canaryPepper), OTPLength: 6, DeviceCodeLength: 14, AuthorisationCodeLength: 32, SaltLength: 32,
 			MaxAttempts: 10, ExpiryDays: 5, MaxCredentialsPerPatient: 1,
 		},
 		Site:  Site{Code: "OXF", AppLink: "https://latchkey.example.org/auth/", TimeZone: got.Site.TimeZone},
@@ -119,8 +119,9 @@ func TestDefaultsAreTheStrongOnes(t *testing.T) {
 			"read:gdm_patient_abbreviated", "read:gdm_message", "write:gdm_message", "read:gdm_bg_reading", "write:gdm_bg_reading",
 			"read:gdm_medication", "read:gdm_question", "read:gdm_answer", "write:gdm_answer", "read:gdm_trustomer",
 			"read:gdm_telemetry", "write:gdm_telemetry", "write:gdm_terms_agreement",
-		}},
-		Abuse: Abuse{UnknownCapacity: 5e9, UnknownPerYear: 5e9, SourceRefusals: 60, SourceWindow: 10 * time.Minute},
+		}, Device: []string{"read:send_entry_identifier"},
+			Clinician: []string{"read:send_clinician", "read:send_patient", "read:send_observation", "write:send_observation"}},
+		Abuse: Abuse{UnknownCapacity: 5e9, UnknownPerYear: 5e9, SourceRefusals: 60, SourceWindow: 10 * time.Minute, UnknownLogins: 60},
 
 		Log:  Log{Level: slog.LevelInfo, Format: LogJSON},
 		HTTP: HTTP{Addr: "127.0.0.1:8080"},
@@ -175,6 +176,12 @@ func TestCFG1_EveryKeyIsRead(t *testing.T) {
 		{"Tokens:Audience", "phones", func(s *Settings) any { return s.Tokens.Audience }, "phones"},
 		{"Tokens:SigningKey", canaryKey, func(s *Settings) any { return s.Tokens.SigningKey.Reveal() }, canaryKey},
 		{"Tokens:PatientLifetimeSeconds", "60", func(s *Settings) any { return s.Tokens.PatientLifetime }, time.Minute},
+		{"Tokens:DeviceLifetimeSeconds", "3600", func(s *Settings) any { return s.Tokens.DeviceLifetime }, time.Hour},
+		{"Codes:DeviceCodeLength", "21", func(s *Settings) any { return s.Codes.DeviceCodeLength }, 21},
+		{"Personas:Device", "read:a,write:a", func(s *Settings) any { return s.Personas.Device }, []string{"read:a", "write:a"}},
+		{"Tokens:ClinicianLifetimeSeconds", "60", func(s *Settings) any { return s.Tokens.ClinicianLifetime }, time.Minute},
+		{"Personas:Clinician", "read:a,write:a", func(s *Settings) any { return s.Personas.Clinician }, []string{"read:a", "write:a"}},
+		{"Abuse:UnknownLogins", "5", func(s *Settings) any { return s.Abuse.UnknownLogins }, int64(5)},
 		{"Personas:Patient", "read:a,write:a", func(s *Settings) any { return s.Personas.Patient }, []string{"read:a", "write:a"}},
 		{"Codes:Pepper", pepper, func(s *Settings) any { return s.Codes.Pepper.Reveal() }, pepper},
 		{"Codes:OTPLength", "7", func(s *Settings) any { return s.Codes.OTPLength }, 7},
@@ -235,6 +242,8 @@ func TestACT16_Bounds(t *testing.T) {
 		{"OTP_LENGTH", 4, 11, func(s *Settings) int { return s.Codes.OTPLength }},
 		{"AUTHORISATION_CODE_LENGTH", 24, 128, func(s *Settings) int { return s.Codes.AuthorisationCodeLength }},
 		{"SALT_LENGTH", 16, 64, func(s *Settings) int { return s.Codes.SaltLength }},
+		{"SEND_ENTRY_DEVICE_JWT_EXPIRY_IN_SECONDS", 1, 86400, func(s *Settings) int { return int(s.Tokens.DeviceLifetime / time.Second) }},
+		{"SEND_ENTRY_ACTIVATION_CODE_LENGTH", 12, 21, func(s *Settings) int { return s.Codes.DeviceCodeLength }},
 		{"JWT_EXPIRY_IN_SECONDS", 1, 86400, func(s *Settings) int { return int(s.Tokens.PatientLifetime / time.Second) }},
 		{"MAX_ACTIVATION_ATTEMPTS", 1, 10, func(s *Settings) int { return s.Codes.MaxAttempts }},
 		{"ACTIVATION_EXPIRY_END_OF_NTH_DAY", 1, 30, func(s *Settings) int { return s.Codes.ExpiryDays }},
@@ -391,6 +400,8 @@ func TestC01_AllProblemsAtOnce(t *testing.T) {
 	env["Site__Name"] = "two\tcolumns"
 	env["Entra__Audiences"] = ","
 	env["Personas__Patient"] = ","
+	env["Personas__Device"] = ","
+	env["Personas__Clinician"] = ","
 	env["Identity__DefaultScopes"] = ","
 	s, problems := Load(checks(), environmentOf(env))
 	if s != nil {
@@ -615,5 +626,16 @@ func TestTOK5_APersonasScopesAreASetting(t *testing.T) {
 	}
 	if got := mustLoad(t, with(map[string]string{"Personas__Patient": "read:x"})).Personas.Patient; !slices.Equal(got, []string{"read:x"}) {
 		t.Errorf("as set: %q", got)
+	}
+}
+
+// So may the token of a clinician who logged in through a device: the predecessor's "SEND Entry Clinician".
+func TestTOK5_AClinicianMayWhatThePredecessorsMight(t *testing.T) {
+	want := []string{"read:send_clinician", "read:send_observation", "read:send_patient", "write:send_observation"}
+	if got := slices.Sorted(slices.Values(mustLoad(t, with(nil)).Personas.Clinician)); !slices.Equal(got, want) {
+		t.Errorf("shipped %v, want %v", got, want)
+	}
+	if got := mustLoad(t, with(map[string]string{"Personas__Clinician": "read:x"})).Personas.Clinician; !slices.Equal(got, []string{"read:x"}) {
+		t.Errorf("set %v", got)
 	}
 }

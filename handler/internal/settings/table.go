@@ -75,6 +75,14 @@ const defaultPatientScopes = "read:gdm_patient_abbreviated,read:gdm_message,writ
 	"write:gdm_bg_reading,read:gdm_medication,read:gdm_question,read:gdm_answer,write:gdm_answer,read:gdm_trustomer," +
 	"read:gdm_telemetry,write:gdm_telemetry,write:gdm_terms_agreement"
 
+// defaultDeviceScopes is what a device's token may do when Personas:Device says nothing: log clinicians in, as the predecessor's
+// persona "SEND Entry Device" (TOK-5).
+const defaultDeviceScopes = "read:send_entry_identifier"
+
+// defaultClinicianScopes is what a clinician's token may do when Personas:Clinician says nothing: the predecessor's persona
+// "SEND Entry Clinician" (TOK-5).
+const defaultClinicianScopes = "read:send_clinician,read:send_patient,read:send_observation,write:send_observation"
+
 // maxOTP is the longest OTP that is issued: with the locator and the check it makes 22 characters, the most that one check
 // character covers (model.md section 2).
 const maxOTP = 11
@@ -143,9 +151,21 @@ func fields() []field {
 		{Entry{Key: "Tokens:PatientLifetimeSeconds", Aliases: []string{"JWT_EXPIRY_IN_SECONDS"}, Default: "900", Change: Live,
 			Doc: "How long a patient's token is valid, in seconds."},
 			seconds(1, int(activation.MaxLifetime/time.Second), func(s *Settings) *time.Duration { return &s.Tokens.PatientLifetime })},
+		{Entry{Key: "Tokens:DeviceLifetimeSeconds", Aliases: []string{"SEND_ENTRY_DEVICE_JWT_EXPIRY_IN_SECONDS"}, Default: "86400", Change: Live,
+			Doc: "How long a device's token is valid, in seconds (TOK-2)."},
+			seconds(1, int(activation.MaxLifetime/time.Second), func(s *Settings) *time.Duration { return &s.Tokens.DeviceLifetime })},
+		{Entry{Key: "Tokens:ClinicianLifetimeSeconds", Default: "900", Change: Live,
+			Doc: "How long the token of a clinician who logged in through a device is valid, in seconds (TOK-3)."},
+			seconds(1, int(activation.MaxLifetime/time.Second), func(s *Settings) *time.Duration { return &s.Tokens.ClinicianLifetime })},
 		{Entry{Key: "Personas:Patient", Default: defaultPatientScopes, Change: Live,
 			Doc: "The scopes of a patient's token (TOK-5)."},
 			list("scope", scope, func(s *Settings) *[]string { return &s.Personas.Patient })},
+		{Entry{Key: "Personas:Device", Default: defaultDeviceScopes, Change: Live,
+			Doc: "The scopes of a device's token (TOK-5)."},
+			list("scope", scope, func(s *Settings) *[]string { return &s.Personas.Device })},
+		{Entry{Key: "Personas:Clinician", Default: defaultClinicianScopes, Change: Live,
+			Doc: "The scopes of the token of a clinician who logged in through a device (TOK-5)."},
+			list("scope", scope, func(s *Settings) *[]string { return &s.Personas.Clinician })},
 
 		{Entry{Key: "Codes:Pepper", Required: true, Secret: true, Change: Restart,
 			Doc: "The key of all stored hashes (ACT-15). Another one makes every code and authorisation code worthless."},
@@ -153,6 +173,9 @@ func fields() []field {
 		{Entry{Key: "Codes:OTPLength", Aliases: []string{"OTP_LENGTH"}, Default: "6", Change: Live,
 			Doc: "Characters of an OTP."},
 			within(codes.MinOTP, maxOTP, func(s *Settings) *int { return &s.Codes.OTPLength })},
+		{Entry{Key: "Codes:DeviceCodeLength", Aliases: []string{"SEND_ENTRY_ACTIVATION_CODE_LENGTH"}, Default: "14", Change: Live,
+			Doc: "Characters of a device's code, without prefix and check (ACT-10). The predecessor's 9 digits are too few to be safe here."},
+			within(codes.MinDevice, codes.MaxDevice, func(s *Settings) *int { return &s.Codes.DeviceCodeLength })},
 		{Entry{Key: "Codes:AuthorisationCodeLength", Aliases: []string{"AUTHORISATION_CODE_LENGTH"}, Default: "32", Change: Live,
 			Doc: "Characters of an authorisation code."},
 			within(24, 128, func(s *Settings) *int { return &s.Codes.AuthorisationCodeLength })},
@@ -181,6 +204,10 @@ func fields() []field {
 		{Entry{Key: "Abuse:SourceWindowSeconds", Default: "600", Change: Live,
 			Doc: "That window, in seconds."},
 			seconds(10, 24*60*60, func(s *Settings) *time.Duration { return &s.Abuse.SourceWindow })},
+
+		{Entry{Key: "Abuse:UnknownLogins", Default: "60", Change: Live,
+			Doc: "Identifiers that nobody has which one device may try in such a window; then nobody logs in through it until some come back (TOK-3). It bounds how many log in through one device at the same moment, too."},
+			whole(5, 100_000, func(s *Settings) *int64 { return &s.Abuse.UnknownLogins })},
 
 		{Entry{Key: "Import:Credentials", Default: "false", Change: Live,
 			Doc: "Whether authorisation codes of the predecessor were imported (ACT-15). While on, a wrong one costs a memory-hard hash."},

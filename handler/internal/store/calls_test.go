@@ -19,6 +19,7 @@ import (
 	"latchkey/handler/internal/faults"
 	"latchkey/handler/internal/keyed"
 	"latchkey/handler/internal/storetest"
+	"latchkey/handler/internal/subject"
 )
 
 // callsDocument is the table that this file asserts.
@@ -235,6 +236,8 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 		}
 	})
 
+	p.deviceCosts(t, got)
+	p.clinicianCosts(t, got)
 	p.identityCosts(t, got)
 
 	// Somebody else's miss is committed between the look at the head and the own commit.
@@ -261,7 +264,7 @@ func TestStorageCallsAreThoseDocumented(t *testing.T) {
 		}
 	}
 	// What issue after issue relies on (model.md section 1).
-	for what, sequence := range map[string]int64{"create": 2, "redeem": 3, "refresh": 1, "end all that buys tokens": 3, "each lost race": 2} {
+	for what, sequence := range map[string]int64{"create": 2, "redeem": 3, "refresh": 1, "end all that buys tokens": 3, "a device's token": 3, "each lost race": 2} {
 		if got[what].sequence != sequence {
 			t.Errorf("%s takes %d trips in sequence, want %d", what, got[what].sequence, sequence)
 		}
@@ -290,10 +293,84 @@ func TestEveryPepperAddsACall(t *testing.T) {
 	}
 }
 
+// deviceCosts measures what is asked of devices.
+func (p *promise) deviceCosts(t *testing.T, got map[string]cost) {
+	s, _ := p.instance(t, faults.None)
+	of := storetest.Device()
+	p.watch(t, of)
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	change := func(patch activation.DevicePatch) cost {
+		return measured(func(ctx context.Context) {
+			_, err := s.ChangeDevice(ctx, clinic, nil, of, patch)
+			ok(err)
+		})
+	}
+	got["create a device"] = measured(func(ctx context.Context) {
+		_, err := s.CreateDevice(ctx, clinic, nil, of.Name, "x", "ward-1")
+		ok(err)
+	})
+	got["read a device"] = measured(func(ctx context.Context) { _, err := s.Device(ctx, of); ok(err) })
+	var made activation.Created
+	got["make a device's code"] = measured(func(ctx context.Context) {
+		var err error
+		made, err = s.Create(ctx, clinic, nil, of, "")
+		ok(err)
+		p.given(made.Locator)
+	})
+	var won activation.Redeemed
+	got["redeem a device's code"] = measured(func(ctx context.Context) {
+		var err error
+		won, err = s.RedeemDevice(ctx, audit.Origin{}, made.Locator, "")
+		ok(err)
+		p.given(won.AuthorisationCode)
+	})
+	got["a device's token"] = measured(func(ctx context.Context) {
+		_, err := s.AuthoriseDevice(ctx, audit.Origin{}, of, won.AuthorisationCode)
+		ok(err)
+	})
+	got["a device's token, refused"] = measured(func(ctx context.Context) {
+		_, err := s.AuthoriseDevice(ctx, audit.Origin{}, of, won.AuthorisationCode+"2")
+		if !refused(err) {
+			t.Errorf("got %v", err)
+		}
+	})
+	text, ward, on, off := "y", "ward-2", true, false
+	got["change a device"] = change(activation.DevicePatch{Description: &text})
+	got["change a device to what it is"] = change(activation.DevicePatch{Description: &text})
+	got["move a device"] = change(activation.DevicePatch{Location: &ward})
+	got["make a device inactive"] = change(activation.DevicePatch{Active: &off})
+	got["make a device active again"] = change(activation.DevicePatch{Active: &on})
+
+	list := "ward-" + storetest.Random() // of this test alone
+	for i := range 7 {
+		of := subject.ID{Kind: subject.Device, Name: fmt.Sprint(list, ".", i)}
+		p.watch(t, of)
+		_, err := s.CreateDevice(t.Context(), clinic, nil, of.Name, "x", list)
+		ok(err)
+	}
+	page := func(limit, want int, locations ...string) cost {
+		return measured(func(ctx context.Context) {
+			all, _, err := s.Devices(ctx, locations, nil, "", limit)
+			ok(err)
+			if len(all) != want {
+				t.Errorf("%d devices, want %d", len(all), want)
+			}
+		})
+	}
+	got["a page of 5 devices of a location"] = page(5, 5, list)
+	got["a page of 5 devices of three locations"] = page(5, 5, list, "nowhere-1", "nowhere-2")
+	got["a page without a device"] = page(5, 0, "nowhere-1")
+}
+
 // service is an instance of the domain on a store.
 func (p *promise) service(store activation.Store) *activation.Service {
 	settings := activation.Policy{
-		Keys: p.keys, Site: "OXF", OTPLength: 6, CodeLength: 32, SaltLength: 16, MaxAttempts: 10, ExpiryDays: 5,
+		Keys: p.keys, Site: "OXF", OTPLength: 6, DeviceCodeLength: 14, CodeLength: 32, SaltLength: 16, MaxAttempts: 10, ExpiryDays: 5,
 		Zone: time.UTC, MaxPerPatient: 1,
 	}
 	wait := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }

@@ -9,6 +9,7 @@
 //	subjects  p~ d~ c~ and base32hex(id)        head
 //	                                            act~{inverted time}~{uuid}     the time is the uuid's own
 //	                                            cred~{v}~{HMAC_v}
+//	                                            held~{v}~{HMAC_v}              of an inactive device, in the place of cred~
 //	                                            sid~{sid}
 //	                                            jti~{jti}                      one token that was ended (RFC 7009)
 //	                                            aud~{inverted time}~{id}       Record.Time, Record.ID
@@ -19,9 +20,10 @@
 //	            base32hex(issuer URL)           ~head
 //	                                            ~aud~{inverted time}~{id}      Record.Time, Record.ID
 //	feed      rev                               {inverted time}~{id}~{sid or jti}  Record.Time, Record.ID
+//	lists     all, loc~ and base32hex(location) base32hex(id)                  of a device
 //
 // base32hex is lower-case and without padding. An inverted time is the milliseconds that are left until the year 10000,
-// 15 digits: newer sorts first. v names the pepper. held~, imported~ and the other tables of model.md come with their issues.
+// 15 digits: newer sorts first. v names the pepper. The other tables of model.md come with their issues.
 //
 // An identity's row key is bare, as model.md has it, so what is not an identity begins with "~", behind all of them: a list is the
 // range of row keys below "~" and never reads over records. That is why a record is ~aud~ here and aud~ elsewhere.
@@ -38,9 +40,13 @@
 //	          redeems  what may be asked for again: the last 8 of 60 s, [{"act","v","rid","idem","length","at","misses"}]
 //	          issues   likewise, of creations: the last 8 of 24 h, [{"act","v","rid","idem","length","at"}]
 //	          imported "" or the hash of the predecessor's credential, $scrypt$...
-//	          own_...  laid out, not written yet: a device's or clinician's own fields
+//	  of a device also
+//	          held     as creds: what is put aside while it is inactive
+//	          own_description, own_location, own_created, own_created_by, own_modified, own_modified_by
+//	          own_changes  Edm.Int64, counts the changes of these and of active; without own_location it was not created
 //	act~      status, ended, created, created_by, modified, modified_by, expires, redeemed
 //	cred~     sid, label, created ("" before it was kept), used (to the hour)
+//	held~     sid (the last that it had, which is dead), at
 //	sid~      key (the row key of its cred~ row)
 //	jti~      until (its expiry, and the allowance for clocks)
 //	aud~      action, outcome, reason, issuer, actor, source, trace, activation, sessions (sids that it ended), token (a jti
@@ -54,6 +60,7 @@
 //	  ~aud~     action, outcome, reason, issuer, actor, source, trace, n, at, announced, id; identity (the row key of its identity);
 //	            state, label, scopes (as they are from then on); other (as successor)
 //	feed      sid or jti (the other is ""), until
+//	lists     written
 //
 // Rows are changed by merging: a column that this version does not know, because a newer instance wrote it, stays as it is.
 // That holds for columns only. So a new field is a new column, never a new member of pending or creds.

@@ -475,12 +475,21 @@ func TestF07_WhatIsMissingIsAnErrorAndNotAnEmptyAnswer(t *testing.T) {
 	_, credential := s.Credential(t.Context(), of, []keyed.Hash{storetest.Hash()})
 	_, session := s.Session(t.Context(), of, "sid", "jti")
 	_, ping := s.Ping(t.Context())
+	_, heads := s.Heads(t.Context(), []subject.ID{of})
+	_, listed := s.Listed(t.Context(), []string{activation.EveryDevice}, "", 1)
+	_, _, reuse := s.Reuse(t.Context(), storetest.Record(of, audit.IssueToken), []keyed.Hash{storetest.Hash()})
 	for name, err := range map[string]error{
 		"Code": code, "Open": open, "Reopen": reopen, "Activation": one, "Activations": list, "Credential": credential,
 		"Session": session, "Ping": ping,
-		"Commit":  s.Commit(t.Context(), storetest.Creation(fresh(), storetest.Start)),
-		"Touch":   s.Touch(t.Context(), of, storetest.Hash(), storetest.Start),
-		"EndCode": s.EndCode(t.Context(), activation.Code{Key: storetest.Hash(), Version: etag}, storetest.Start, audit.ReasonUsed),
+		"Commit":   s.Commit(t.Context(), storetest.Creation(fresh(), storetest.Start)),
+		"Touch":    s.Touch(t.Context(), of, storetest.Hash(), storetest.Start),
+		"Heads":    heads,
+		"Listed":   listed,
+		"Reuse":    reuse,
+		"Announce": s.Announce(t.Context(), storetest.Record(of, audit.IssueToken)),
+		"Used":     s.Used(t.Context(), storetest.Hash(), storetest.Record(of, audit.IssueToken)),
+		"Enlist":   s.Enlist(t.Context(), storetest.Device(), []string{activation.EveryDevice}, storetest.Start),
+		"EndCode":  s.EndCode(t.Context(), activation.Code{Key: storetest.Hash(), Version: etag}, storetest.Start, audit.ReasonUsed),
 	} {
 		if !is(err, http.StatusNotFound, "TableNotFound") {
 			t.Errorf("%s: got %v, want 404 TableNotFound", name, err)

@@ -77,6 +77,30 @@ func example() (activation.Change, activation.Code) {
 		}
 }
 
+// deviceExample makes a device inactive, moves it, and drops what was put aside before.
+func deviceExample() activation.Change {
+	at := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
+	of := subject.ID{Kind: subject.Device, Name: "D-1"}
+	hash := func(c string) keyed.Hash {
+		return keyed.Hash{Version: "0v0v0v0v", Sum: strings.Repeat(c, 52)}
+	}
+	is, old := activation.Credential{Session: "sid1", Key: hash("a")}, activation.Credential{Session: "sid0", Key: hash("b")}
+	off := false
+	return activation.Change{
+		Head: activation.Head{
+			Subject: of, N: 4, Version: "etag", Held: []activation.Credential{is},
+			Device: &activation.Device{
+				Description: "The tablet", Location: "Ward-7", Changes: 2, Created: at, CreatedBy: "tenant/ward", Modified: at, ModifiedBy: "tenant/ward",
+			},
+		},
+		Suspended: []activation.Credential{is}, Dropped: []activation.Credential{old},
+		Record: audit.Record{
+			ID: "rec2", Time: at, Announced: at, Action: audit.ChangeDevice, Outcome: audit.Allowed, Subject: of, N: 4, Sessions: "sid1",
+			Origin: audit.Origin{Actor: audit.Actor{Issuer: "tenant", ID: "ward"}}, Changed: &audit.DeviceFields{Active: &off},
+		},
+	}
+}
+
 // TestFormat pins every stored key and column: rows outlive the program that wrote them.
 func TestFormat(t *testing.T) {
 	change, code := example()
@@ -97,6 +121,15 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 		writes = append(writes, write{row: row})
+	}
+	device := deviceExample()
+	more, err := changes(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes = append(writes, more...)
+	for _, list := range []string{device.Head.Device.Location, activation.EveryDevice} {
+		writes = append(writes, write{row: listRow(list, device.Head.Subject.Name, device.Record.Time)})
 	}
 	var got []string
 	for _, w := range writes {

@@ -23,11 +23,15 @@ const (
 	budgets    = "budgets"
 	identities = "identities"
 	feed       = "feed"
+	lists      = "lists"
+	unique     = "unique"
 )
 
 // Tables names the tables that must exist. Nothing is created at run time (threats.md F-07): infra/tables.json has the
 // same names, and the deployment makes them.
-func Tables() []string { return []string{subjects, codes, journal, budgets, identities, feed} }
+func Tables() []string {
+	return []string{subjects, codes, journal, budgets, identities, feed, lists, unique}
+}
 
 // The row keys of a subject's partition, or what they begin with.
 const (
@@ -36,9 +40,16 @@ const (
 	// activationEnd sorts behind every key of an activation: a colon follows the digits.
 	activationEnd    = "act~:"
 	credentialPrefix = "cred~"
+	heldPrefix       = "held~"
 	sessionPrefix    = "sid~"
 	tokenPrefix      = "jti~"
 	auditPrefix      = "aud~"
+)
+
+// The partitions of the lists of devices: that of all, and what those of locations begin with.
+const (
+	everyDevice    = "all"
+	locationPrefix = "loc~"
 )
 
 // shards is how many partitions a minute of the journal has: 16 of 2,000 inserts a second.
@@ -60,8 +71,11 @@ func partitionOf(of subject.ID) (string, error) {
 	if !ok || of.Name == "" {
 		return "", errKey
 	}
-	return letter + "~" + strings.ToLower(base32hex.EncodeToString([]byte(of.Name))), nil
+	return letter + "~" + encodeID(of.Name), nil
 }
+
+// encodeID is how an id stands in keys. The order stays: that of the bytes.
+func encodeID(id string) string { return strings.ToLower(base32hex.EncodeToString([]byte(id))) }
 
 // subjectOf reads a partition key back.
 func subjectOf(partition string) (subject.ID, error) {

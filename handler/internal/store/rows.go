@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -122,11 +123,7 @@ func headRow(partition string, h activation.Head) (aztables.EDMEntity, error) {
 		}
 		pending = string(b)
 	}
-	list := make([]credentialColumn, len(h.Credentials))
-	for i, c := range h.Credentials {
-		list[i] = credentialColumn{c.Session, c.Key.String()}
-	}
-	creds, err := json.Marshal(list)
+	creds, err := credentialsColumn(h.Credentials)
 	if err != nil {
 		return aztables.EDMEntity{}, err
 	}
@@ -146,10 +143,41 @@ func headRow(partition string, h activation.Head) (aztables.EDMEntity, error) {
 	if err != nil {
 		return aztables.EDMEntity{}, err
 	}
-	return entity(partition, headKey, columns{
-		"kind": string(h.Subject.Kind), "active": h.Active, "n": aztables.EDMInt64(h.N), "pending": pending, "creds": string(creds),
+	c := columns{}
+	if h.Subject.Kind == subject.Device {
+		if c, err = deviceColumns(h); err != nil {
+			return aztables.EDMEntity{}, err
+		}
+	}
+	maps.Copy(c, columns{
+		"kind": string(h.Subject.Kind), "active": h.Active, "n": aztables.EDMInt64(h.N), "pending": pending, "creds": creds,
 		"redeems": string(redeems), "issues": string(issues), "imported": h.Imported,
-	}), nil
+	})
+	return entity(partition, headKey, c), nil
+}
+
+// credentialsColumn is how a head lists credentials.
+func credentialsColumn(all []activation.Credential) (string, error) {
+	list := make([]credentialColumn, len(all))
+	for i, c := range all {
+		list[i] = credentialColumn{c.Session, c.Key.String()}
+	}
+	text, err := json.Marshal(list)
+	return string(text), err
+}
+
+// credentials reads such a column.
+func (r *reader) credentials(column string) (all []activation.Credential) {
+	var list []credentialColumn
+	r.json(column, &list)
+	for _, c := range list {
+		key, err := parseHash(c.Key)
+		if err != nil {
+			r.fail(column)
+		}
+		all = append(all, activation.Credential{Session: c.Session, Key: key})
+	}
+	return all
 }
 
 func readHead(of subject.ID, f found) (activation.Head, error) {
@@ -178,14 +206,9 @@ func readHead(of subject.ID, f found) (activation.Head, error) {
 		h.Invitation = &activation.Invitation{Activation: p.Activation, OTP: p.OTP, Attempts: p.Attempts, Expires: expires}
 	}
 	h.Imported = r.text("imported")
-	var list []credentialColumn
-	r.json("creds", &list)
-	for _, c := range list {
-		key, err := parseHash(c.Key)
-		if err != nil {
-			r.fail("creds")
-		}
-		h.Credentials = append(h.Credentials, activation.Credential{Session: c.Session, Key: key})
+	h.Credentials = r.credentials("creds")
+	if of.Kind == subject.Device {
+		readDevice(&h, &r)
 	}
 	r.repeatables("redeems", func(c activation.Repeatable, misses int) {
 		h.Redemptions = append(h.Redemptions, activation.Redemption{Repeatable: c, Misses: misses})
@@ -245,6 +268,10 @@ func sessionRow(partition string, c activation.Credential) aztables.EDMEntity {
 func auditRow(partition string, record audit.Record) aztables.EDMEntity {
 	c := recordColumns(record)
 	c["activation"], c["sessions"], c["token"] = record.Activation, record.Sessions, record.Token
+	if e, is := record.SendEntry(); is { // AUD-2: what is read as the predecessor's event is what was written then
+		data, _ := json.Marshal(e.Data) // strings and a bool: it cannot fail
+		c["event_type"], c["event_data"] = string(e.Type), string(data)
+	}
 	return entity(partition, auditKey(record), c)
 }
 

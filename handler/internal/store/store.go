@@ -39,7 +39,7 @@ type Options struct {
 
 // Store is activation.Store on Azure Table Storage. It is safe for concurrent use. Its errors, beside those of package
 // activation, are *Error, or say what is wrong with a row or a write.
-type Store struct{ subjects, codes, journal, budgets, identities, feed *aztables.Client }
+type Store struct{ subjects, codes, journal, budgets, identities, feed, lists, unique *aztables.Client }
 
 var _ activation.Store = (*Store)(nil)
 
@@ -56,7 +56,7 @@ func New(endpoint string, cred azcore.TokenCredential, o Options) (*Store, error
 	}
 	return &Store{
 		service.NewClient(subjects), service.NewClient(codes), service.NewClient(journal), service.NewClient(budgets), service.NewClient(identities),
-		service.NewClient(feed),
+		service.NewClient(feed), service.NewClient(lists), service.NewClient(unique),
 	}, nil
 }
 
@@ -201,9 +201,13 @@ func changes(change activation.Change) ([]write, error) {
 		writes = append(writes, write{merge, stepRow(partition, step), azcore.ETagAny})
 	}
 	for _, c := range change.Removed {
-		writes = append(writes,
-			write{remove, entity(partition, credentialPrefix+c.Key.String(), nil), azcore.ETagAny},
-			write{remove, entity(partition, sessionPrefix+c.Session, nil), azcore.ETagAny})
+		writes = append(writes, removed(partition, c)...)
+	}
+	for _, c := range change.Suspended {
+		writes = append(writes, suspended(partition, c, change.Record.Time)...)
+	}
+	for _, c := range change.Dropped {
+		writes = append(writes, write{remove, entity(partition, heldPrefix+c.Key.String(), nil), azcore.ETagAny})
 	}
 	for _, c := range change.Added {
 		writes = append(writes, write{insert, credentialRow(partition, c, change.Record.Time), ""}, write{insert, sessionRow(partition, c), ""})
@@ -406,6 +410,8 @@ func (s *Store) Ping(ctx context.Context) (time.Time, error) {
 		func() error { _, err := get(ctx, "asking for journal", s.journal, "ping", "ping"); return err },
 		func() error { _, err := get(ctx, "asking for budgets", s.budgets, "ping", "ping"); return err },
 		func() error { _, err := get(ctx, "asking for feed", s.feed, "ping", "ping"); return err },
+		func() error { _, err := get(ctx, "asking for unique", s.unique, "ping", "ping"); return err },
+		func() error { _, err := get(ctx, "asking for lists", s.lists, "ping", "ping"); return err },
 		func() error { _, err := get(ctx, "asking for identities", s.identities, "ping", "ping"); return err },
 	)
 	if err != nil {

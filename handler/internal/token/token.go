@@ -123,7 +123,9 @@ func (i *Issuer) SigningAlgorithm() string { return i.config.Keys[0].Algorithm()
 // Grant is what one token is minted for.
 type Grant struct {
 	Subject subject.ID
-	// Session is the sid: random, of the credential that the token was bought with (model.md section 4).
+	// Device is the device that a clinician logged in through, zero for others.
+	Device subject.ID
+	// Session is the sid: random, of the credential that the token was bought with (model.md section 4), for a clinician the device's.
 	Session string
 	// Scopes are scope tokens (RFC 6749 section 3.3).
 	Scopes []string
@@ -143,6 +145,15 @@ func (i *Issuer) Mint(g Grant) (string, error) {
 	}
 	if g.Lifetime > activation.MaxLifetime {
 		return "", fmt.Errorf("%w: it would outlive the list of revocations", ErrGrant)
+	}
+	metadata := map[string]string{metadataName(g.Subject.Kind): g.Subject.Name}
+	if g.Subject.Kind == subject.Clinician {
+		if _, err := subject.New(subject.Device, g.Device.Name); err != nil || g.Device.Kind != subject.Device {
+			return "", fmt.Errorf("%w: a clinician logs in through a device", ErrGrant)
+		}
+		metadata[referringDevice] = g.Device.Name
+	} else if g.Device != (subject.ID{}) {
+		return "", fmt.Errorf("%w: only a clinician logs in through a device", ErrGrant)
 	}
 	for _, scope := range g.Scopes {
 		if !isScope(scope) {
@@ -168,7 +179,7 @@ func (i *Issuer) Mint(g Grant) (string, error) {
 		"sid":       g.Session,
 		"scope":     strings.Join(g.Scopes, " "),
 		// The predecessor's clients and services read the subject from here.
-		"metadata": map[string]string{metadataName(g.Subject.Kind): g.Subject.Name},
+		"metadata": metadata,
 	})
 	t.Header["typ"] = mediaType
 	t.Header["kid"] = i.config.Keys[0].id
@@ -182,10 +193,20 @@ func (i *Issuer) Mint(g Grant) (string, error) {
 // Claims are what a verified token of ours says.
 type Claims struct {
 	Subject subject.ID
+	// Device is the device that a clinician logged in through, zero for others.
+	Device subject.ID
 	// Session is the sid, ID the jti. Whether both still live is for storage to say.
 	Session, ID       string
 	Scopes            []string
 	IssuedAt, Expires time.Time
+}
+
+// Holder is whose session the token carries: the device's for a clinician, who has none, else the subject's own.
+func (c Claims) Holder() subject.ID {
+	if c.Subject.Kind == subject.Clinician {
+		return c.Device
+	}
+	return c.Subject
 }
 
 // Client is the client_id: the apps of each kind of subject are one client.
@@ -259,10 +280,16 @@ func read(claims jwt.MapClaims) (Claims, error) {
 	expires, expiresErr := claims.GetExpirationTime()
 	metadata, _ := claims["metadata"].(map[string]any)
 	name := metadataName(who.Kind)
+	var device subject.ID
+	var deviceErr error
+	if who.Kind == subject.Clinician {
+		referring, _ := metadata[referringDevice].(string)
+		device, deviceErr = subject.New(subject.Device, referring)
+	}
 	_, scopes := claims["scope"]
 	scope, isText := claims["scope"].(string)
 	switch {
-	case !ours || err != nil || name == "" || metadata[name] != who.Name,
+	case !ours || err != nil || name == "" || metadata[name] != who.Name || deviceErr != nil,
 		issuedErr != nil || issued == nil || expiresErr != nil || expires == nil,
 		text("jti") == "" || text("sid") == "",
 		scopes && !isText: // a token without scope is a good one that may do nothing
@@ -270,6 +297,7 @@ func read(claims jwt.MapClaims) (Claims, error) {
 	}
 	return Claims{
 		Subject:  who,
+		Device:   device,
 		Session:  text("sid"),
 		ID:       text("jti"),
 		Scopes:   strings.Fields(scope),
@@ -277,6 +305,9 @@ func read(claims jwt.MapClaims) (Claims, error) {
 		Expires:  expires.UTC(),
 	}, nil
 }
+
+// referringDevice is the member of a clinician's metadata that holds the id of the device, as the predecessor's services read it.
+const referringDevice = "referring_device_id"
 
 // metadataName is the member of metadata that holds a subject's id, "" for a kind that gets no tokens.
 func metadataName(kind subject.Kind) string {

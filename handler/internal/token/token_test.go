@@ -98,13 +98,16 @@ func TestTOK4_VerifyGivesBackWhatWasMinted(t *testing.T) {
 				i := newIssuer(t, noon, key)
 				g := grant
 				g.Subject.Kind = kind
+				if kind == subject.Clinician {
+					g.Device = subject.ID{Kind: subject.Device, Name: "d-1"}
+				}
 				raw := must(i.Mint(g))
 				got, err := i.Verify(raw)
 				if err != nil {
 					t.Fatal(err)
 				}
 				want := Claims{
-					Subject: g.Subject, Session: g.Session, ID: part(t, raw, 1)["jti"].(string), Scopes: g.Scopes,
+					Subject: g.Subject, Device: g.Device, Session: g.Session, ID: part(t, raw, 1)["jti"].(string), Scopes: g.Scopes,
 					IssuedAt: noon, Expires: noon.Add(15 * time.Minute),
 				}
 				if !reflect.DeepEqual(got, want) {
