@@ -25,7 +25,7 @@ import (
 )
 
 // signing gives the bench real tokens and a real list; now is the clock by which tokens expire.
-func (b *bench) signing(t *testing.T, now func() time.Time) *token.Issuer {
+func (b *bench) signing(t testing.TB, now func() time.Time) *token.Issuer {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
