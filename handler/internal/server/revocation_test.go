@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -145,6 +146,29 @@ func TestTOK8_Introspection(t *testing.T) {
 	now = noon.Add(16*time.Minute + time.Second)
 	if got := b.introspect(t, raw); !reflect.DeepEqual(got, dead) {
 		t.Errorf("an expired one: %v", got)
+	}
+}
+
+// RFC 7662 section 4: at its exp a token is active no more, whatever the verifiers of others allow for their clocks.
+func TestTOK8_NoTokenIsActivePastItsExp(t *testing.T) {
+	now := noon
+	clock := func() time.Time { return now }
+	b := newBenchWith(t, Clock{Now: clock, Wait: func(context.Context, time.Duration) error { return nil }})
+	b.signing(t, clock)
+	raw := b.buy(t, b.let(t))
+	for _, c := range []struct {
+		after  time.Duration
+		active bool
+	}{{15*time.Minute - time.Second, true}, {15 * time.Minute, false}, {15*time.Minute + 59*time.Second, false}} {
+		now = noon.Add(c.after)
+		b.log.take(t)
+		got := b.introspect(t, raw)
+		if got["active"] != c.active || !c.active && !reflect.DeepEqual(got, dead) {
+			t.Errorf("after %s: %v", c.after, got)
+		}
+		if e := b.event(t); !c.active && e["why"] != "not_ours" {
+			t.Errorf("after %s the event is %v", c.after, e)
+		}
 	}
 }
 
