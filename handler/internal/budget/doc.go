@@ -27,5 +27,6 @@
 // clocks of instances have no part in it.
 //
 // Sources share 4,096 rows by a hash of the address: the table does not grow, and no partition is hot, whoever comes from
-// wherever. Two sources on one row share its budget.
+// wherever. Two sources on one row share its budget. Whoever holds thousands of networks (an IPv6 /48 is 65,536 of /64) can
+// empty all rows: then every refusal looks like 429, and right codes work as before.
 package budget

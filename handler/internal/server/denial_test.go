@@ -63,6 +63,11 @@ func TestAUT2_WhatTheGateSaysStands(t *testing.T) {
 		{"POST " + patientPath + "/activation", "writer"},
 		{"GET " + patientPath + "/activation", "reader"},
 		{"DELETE " + patientPath + "/activation/" + uuid7, "writer"},
+		// What is wrong with the request is for those who are admitted.
+		{"POST " + patientPath + "/activation?a=1&a=2", "writer"},
+		{"POST " + patientPath + "/activation?a=1", "writer"},
+		{"GET " + patientPath + "/activation?limit=0", "reader"},
+		{"POST /dhos/v1/patient/~/activation", "writer"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			b := newBench(t)

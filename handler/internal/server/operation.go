@@ -62,8 +62,9 @@ type call struct {
 	*Parts
 	event  *Event
 	caller caller.Caller
-	// whose is the subject that the path names, or zero.
-	whose subject.ID
+	// action is what is asked for, whose the subject that the path names, or zero.
+	action audit.Action
+	whose  subject.ID
 	// gate answers whether the caller is admitted, where that is looked up beside the operation's first reads. What changes
 	// something waits for it before it commits; the adapter waits for it before it answers.
 	gate commit.Gate
@@ -110,12 +111,8 @@ func operation[I, O any](method, id string, k kind, handle func(context.Context,
 			huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 				c := callOf(ctx)
 				out, err := handle(ctx, c, in)
-				if denied := c.wait(ctx); denied != nil {
-					c.event.decided(k.action, c.whose, c.Parts, "", denied)
-					err = denied
-				}
-				if err != nil {
-					return nil, problemOf(err).stamp(eventOf(ctx))
+				if err = c.refused(ctx, err); err != nil {
+					return nil, problemOf(err).stamp(c.event)
 				}
 				return out, nil
 			})
@@ -153,7 +150,7 @@ func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 		// huma's reader of this header (v2.37.2) panics on some values, when the work is done: choose reads it, before.
 		accept := r.Header.Values("Accept")
 		r.Header.Del("Accept")
-		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context())}
+		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context()), action: k.action}
 		c.event.Operation = hc.Operation().OperationID
 		if c.Parts != nil {
 			c.event.seal = c.Seal
@@ -161,7 +158,7 @@ func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 		ctx, trips := s.Count(hc.Context())
 		c.event.Trips = trips
 		if err := c.admit(ctx, k, r, accept); err != nil {
-			problemOf(err).stamp(c.event).write(w)
+			problemOf(c.refused(ctx, err)).stamp(c.event).write(w)
 			return
 		}
 		next(huma.WithContext(hc, context.WithValue(ctx, callKey{}, c)))
@@ -208,12 +205,17 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []stri
 	return plainBody(r, k.body, bodyLimits)
 }
 
-// wait answers whether the caller is admitted, if that is not known yet.
-func (c *call) wait(ctx context.Context) error {
+// refused is what a request that came to err, or to nil, is answered: somebody who is not admitted learns that, and nothing else.
+func (c *call) refused(ctx context.Context, err error) error {
 	if c.gate == nil {
-		return nil
+		return err
 	}
-	return c.gate(ctx)
+	denied := c.gate(ctx)
+	if denied == nil {
+		return err
+	}
+	c.event.decided(c.action, c.whose, c.Parts, "", denied)
+	return denied
 }
 
 // plainHeaders refuses what stands twice, of which a reader takes the first and the host makes one line (host-contract.md
