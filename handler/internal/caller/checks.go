@@ -94,12 +94,12 @@ func formChecks(issuers map[string]*issuer) []check {
 		}),
 		plain("header", func(t *candidate) (err error) {
 			causes := malformed{HeaderNotJSON, HeaderNotUnicode, HeaderTwice, HeaderCase, HeaderTooLarge}
-			t.header, err = causes.object(t.headerJSON, headerNames)
+			t.header, err = causes.object(t.headerJSON, maxHeaderValues, headerNames)
 			return err
 		}),
 		plain("claims", func(t *candidate) (err error) {
 			causes := malformed{ClaimsNotJSON, ClaimsNotUnicode, ClaimsTwice, ClaimsCase, ClaimsTooLarge}
-			t.claims, err = causes.object(t.claimsJSON, claimNames)
+			t.claims, err = causes.object(t.claimsJSON, maxValues, claimNames)
 			return err
 		}),
 		plain("nonce", func(t *candidate) error {

@@ -30,6 +30,8 @@ func TestDIR5_ObjectRefusesWhatTwoReadersReadInTwoWays(t *testing.T) {
 		"a long text":                 {`{"a":"` + strings.Repeat("n", 1001) + `"}`, "body.a"},
 		"not a number":                {`{"a":NaN}`, "body"},
 		"a number beyond float64":     {`{"a":1e999}`, "body.a"},
+		"a number of 33 digits":       {`{"a":` + strings.Repeat("1", 33) + `}`, "body.a"},
+		"an exponent of 3 digits":     {`{"a":1E-100}`, "body.a"},
 		"a byte order mark":           {"\ufeff{}", "body"},
 		"invalid UTF-8":               {"{\"a\":\"\xff\"}", "body"},
 		"half a surrogate pair":       {`{"a":"\ud800"}`, "body.a"},
