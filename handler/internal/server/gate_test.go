@@ -1,0 +1,71 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"latchkey/handler/internal/caller"
+)
+
+// AUT-2: on every route with a scope, who is put out late changes nothing and learns nothing but that. The requests are those that would
+// succeed, so that it is the gate which refuses.
+func TestAUT2_EveryRouteWithAScopeIsBehindTheGate(t *testing.T) {
+	tokens := map[string]string{
+		scopeReadActivation: "reader", scopeWriteActivation: "writer", scopeReadIdentity: "registrar", scopeWriteIdentity: "registrar",
+		scopeReadAudit: "auditor", scopeRevokeToken: "revoker", scopeIntrospectToken: "introspector",
+	}
+	for _, route := range Routes() {
+		for _, o := range route.Operations {
+			if o.Scope == "" {
+				continue
+			}
+			t.Run(o.ID, func(t *testing.T) {
+				b := newBench(t)
+				b.signing(t, func() time.Time { return noon })
+				raw := b.buy(t, b.let(t))
+				pending := b.create(t)
+				b.asks(t, machine)
+				list := read[[]map[string]any](t, b.ask(t, "GET "+patientPath+"/authorisation", "", "Authorization: Bearer reader"), http.StatusOK)
+				b.log.take(t)
+				refused := b.wantProblem(t, b.ask(t, "GET "+identityPath, "", "Authorization: Bearer nobody"), http.StatusForbidden, ReasonInsufficientScope)
+
+				path := strings.NewReplacer(
+					"{patient_id}", "patient-canary-7", "{uuid}", pending.UUID, "{authorisation_id}", list[0]["authorisation_id"].(string), "{identity_id}", machine.ID(),
+				).Replace(route.Path)
+				body := map[string]string{
+					"register-identity": `{"issuer":"` + provider + `","subject":"x"}`, "change-identity": `{"state":"disabled"}`, "approve-identity": `{}`,
+					"open-denial": `{"ticket":"` + refused.Ticket + `"}`, "label-patient-authorisation": `{"label":"new"}`,
+					"revoke-token": "token=" + raw, "introspect-token": "token=" + raw,
+				}[o.ID]
+				as := "Authorization: Bearer " + tokens[o.Scope]
+				headers := []string{as}
+				if strings.HasPrefix(body, "token=") {
+					headers = append(headers, "Content-Type: "+encodedForm)
+				}
+				state := func() [3]int {
+					endings, err := b.store.Endings(t.Context(), time.Time{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return [3]int{len(b.store.Records(patientID())), len(b.actions(tenant)) + len(b.actions(provider)), len(endings)}
+				}
+				before := state()
+				b.log.take(t)
+				b.gated = func() error { return &caller.Forbidden{Cause: caller.IdentityDisabled, Scope: "x"} }
+				b.wantProblem(t, b.ask(t, o.Method+" "+path, body, headers...), http.StatusForbidden, ReasonIdentityDisabled)
+				if after := state(); after != before {
+					t.Errorf("records of the patient, of identities, and endings: %v, then %v", before, after)
+				}
+				b.gated = func() error { return nil }
+				if w := b.ask(t, o.Method+" "+path, body, headers...); w.Code >= 300 {
+					t.Errorf("this proves nothing: with the gate open it is %d %s", w.Code, w.Body)
+				}
+				if changes := o.Method != http.MethodGet && o.Scope != scopeReadAudit && o.Scope != scopeIntrospectToken; (state() != before) != changes {
+					t.Errorf("with the gate open: %v, then %v", before, state())
+				}
+			})
+		}
+	}
+}
