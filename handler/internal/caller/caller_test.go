@@ -45,6 +45,7 @@ func TestAUT1_GoodTokens(t *testing.T) {
 		{"no nbf", signed(header(), changed(v2(), members{"nbf": nil})), app},
 		{"a life of 28 h", signed(header(), changed(v2(), members{"exp": now - 5 + 100800})), app},
 		{"delegated", signed(header(), changed(v2(), members{"idtyp": nil, "scp": "access more", "sub": "pairwise", "roles": []string{role}})), user},
+		{"delegated, though oid is sub", signed(header(), changed(v2(), members{"idtyp": nil, "scp": "access more", "roles": []string{role}})), user},
 		{"delegated with idtyp", signed(header(), changed(v2(), members{"idtyp": "user", "scp": "access more", "sub": "pairwise"})), user},
 		{"delegated, v1", signed(header(), changed(v1(), members{"idtyp": nil, "scp": "access more", "sub": "pairwise"})), user},
 	} {
