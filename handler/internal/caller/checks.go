@@ -57,7 +57,7 @@ func headerNames() map[string]bool { return setOf(append(extensions(), "nonce", 
 func claimNames() map[string]bool {
 	return setOf([]string{
 		"iss", "aud", "exp", "iat", "nbf", "ver", "tid", "oid", "sub", "azp", "appid", "idtyp", "scp", "roles", "cnf",
-		"typ", "nonce", "at_hash", "c_hash", "azpacr", "client_id", "jti", "sid", "scope", "metadata",
+		"typ", "nonce", "at_hash", "c_hash", "azpacr", "client_id", "events", "jti", "sid", "scope", "metadata",
 	})
 }
 

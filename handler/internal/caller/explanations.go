@@ -152,7 +152,7 @@ func Explanations() []Explanation {
 			"It is an ID token, which tells a client who signed in; it is no key to an API.",
 			"Send the access token that came with it. If this is a provider's access token, let it say so: typ at+jwt in its header, or a claim scope or client_id."},
 		{OtherToken, ClassInvalidToken,
-			"The token says itself that it is no access token (the claim typ): a refresh token, a logout token or another.",
+			"The token says itself that it is no access token (the claims typ or events): a refresh token, a logout token or another.",
 			"Send the access token that came with it, and look where else the client sends this one."},
 		{ClientMissing, ClassInvalidToken,
 			"The token does not name the client that asked for it (azp in v2, appid in v1), as every access token does. An ID token has neither.",
