@@ -321,7 +321,7 @@ func TestShownIsCutOnACharacter(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"a\x00b\nc\u0085d\u2028e\xff": "a?b?c?d?e?", "x eyJhbGciOiJub25lIn0.e30. y": "(something like a token)", strings.Repeat("é", 60): strings.Repeat("é", 60),
+		"a\x00b\nc\u0085d\u2028e\xff": "a?b?c?d?e?", "api://\u202egro.live\u200b\u2066": "api://?gro.live??", "x eyJhbGciOiJub25lIn0.e30. y": "(something like a token)", strings.Repeat("é", 60): strings.Repeat("é", 60),
 	} {
 		if got := shown(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
