@@ -233,6 +233,7 @@ func signature(keys *Keys) []check {
 			case err != nil:
 				return err
 			}
+			kid = strings.Clone(kid) // what is remembered must not hold the header's text
 			t.key, t.proof = key, func() bool { return keys.hold(kid, key) }
 			return nil
 		}},
