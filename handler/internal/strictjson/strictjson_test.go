@@ -20,6 +20,8 @@ func TestDIR5_ObjectRefusesWhatTwoReadersReadInTwoWays(t *testing.T) {
 		"cut off":                     {`{"a":"b`, "body"},
 		"a name twice":                {`{"otp":"1","otp":"2"}`, "body.otp"},
 		"a name in two cases":         {`{"otp":"1","OTP":"2"}`, "body.OTP"},
+		"a name in capitals twice":    {`{"OTP":"1","OTP":"2"}`, "body.OTP"},
+		"a name in two other cases":   {`{"Otp":"1","oTP":"2"}`, "body.oTP"},
 		"names that fold together":    {`{"kelvin":1,"\u212Aelvin":2}`, "body.\u212Aelvin"},
 		"a name escaped":              {`{"otp":"1","\u006ftp":"2"}`, "body.otp"},
 		"a name twice, deep":          {`{"a":[{"b":1,"B":1}]}`, "body.a.B"},
