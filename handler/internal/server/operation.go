@@ -170,15 +170,13 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []stri
 		return tryAgain(ReasonStarting, "Latchkey is starting; /health/ready says what is missing.")
 	}
 	if k.scope != "" {
+		c.whose, _ = subject.New(subject.Patient, r.PathValue("patient_id")) // of another form it is nobody
 		var err error
-		if len(r.Header.Values("Authorization")) > 1 {
-			return &caller.Rejected{Cause: caller.TwoHeaders}
-		}
-		if c.caller, err = c.Verify(ctx, r.Header.Get("Authorization")); err != nil {
+		if c.caller, err = c.authenticate(ctx, r.Header); err != nil {
+			c.event.decided(k.action, c.whose, c.Parts, "", err)
 			return err
 		}
 		c.event.called(c.caller, c.Parts)
-		c.whose, _ = subject.New(subject.Patient, r.PathValue("patient_id")) // of another form it is nobody
 		if c.gate, err = c.Admit(ctx, c.origin(), c.caller, caller.Need{Scope: k.scope, Delegated: k.delegated}); err != nil {
 			c.event.decided(k.action, c.whose, c.Parts, "", err)
 			return err
@@ -203,6 +201,14 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []stri
 		return plainBody(r, k.body, knownLimits)
 	}
 	return plainBody(r, k.body, bodyLimits)
+}
+
+// authenticate finds out who calls.
+func (c *call) authenticate(ctx context.Context, h http.Header) (caller.Caller, error) {
+	if len(h.Values("Authorization")) > 1 {
+		return caller.Caller{}, &caller.Rejected{Cause: caller.TwoHeaders}
+	}
+	return c.Verify(ctx, h.Get("Authorization"))
 }
 
 // refused is what a request that came to err, or to nil, is answered: somebody who is not admitted learns that, and nothing else.
