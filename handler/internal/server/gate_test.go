@@ -55,6 +55,14 @@ func TestAUT2_EveryRouteWithAScopeIsBehindTheGate(t *testing.T) {
 				b.log.take(t)
 				b.gated = func() error { return &caller.Forbidden{Cause: caller.IdentityDisabled, Scope: "x"} }
 				b.wantProblem(t, b.ask(t, o.Method+" "+path, body, headers...), http.StatusForbidden, ReasonIdentityDisabled)
+				// Nor is anybody told first what else is wrong with what they ask.
+				for _, wrong := range []string{"?x=1", "?x=1&x=2"} {
+					w := b.ask(t, o.Method+" "+path+wrong, body, headers...)
+					b.wantProblem(t, w, http.StatusForbidden, ReasonIdentityDisabled)
+					if !strings.Contains(w.Header().Get("WWW-Authenticate"), "insufficient_scope") {
+						t.Errorf("%s: %v", wrong, w.Header())
+					}
+				}
 				if after := state(); after != before {
 					t.Errorf("records of the patient, of identities, and endings: %v, then %v", before, after)
 				}

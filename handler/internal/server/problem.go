@@ -250,6 +250,9 @@ var useProblems = sync.OnceFunc(func() {
 		}
 		if c, admitted := ctx.Context().Value(callKey{}).(call); admitted {
 			p = problemOf(c.refused(ctx.Context(), p))
+			for name, values := range p.header { // which huma leaves out here
+				ctx.SetHeader(name, values[0])
+			}
 		}
 		return p.stamp(eventOf(ctx.Context()))
 	}
