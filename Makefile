@@ -14,7 +14,7 @@ AZURITE := infra/local/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## what there is to make
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
 
 .PHONY: start
 start: stage $(AZURITE) local ## run everything on this machine (PORT=7071)
@@ -62,7 +62,8 @@ test: stage $(AZURITE) ## vet, staticcheck and every test, against real engines
 
 .PHONY: coverage-of-mission
 coverage-of-mission: ## the rows of handler/doc/mission.md that no test is named after
-	@go test -count=1 -v -run '^TestCoverageOfMission$$' ./handler | sed -n 's/^ *mission_test.go:[0-9]*: //p'
+	@said=$$(go test -count=1 -v -run '^TestCoverageOfMission$$' ./handler); status=$$?; \
+		echo "$$said" | sed -n 's/^ *mission_test.go:[0-9]*: //p'; exit $$status
 
 .PHONY: odds
 odds: ## the chance that anyone guesses a code in a year, under the settings of this environment (ABU-2)

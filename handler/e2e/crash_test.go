@@ -59,7 +59,7 @@ func TestACT6_KilledHandlersLoseNothingAndDoubleNothing(t *testing.T) {
 		return
 	}
 	for _, h := range hosts {
-		eventually(t, time.Minute, func() error { return revived(t.Context(), h) })
+		eventually(t, time.Minute, func() error { return errors.Join(revived(t.Context(), h), h.isReady(t.Context())) })
 	}
 	for patient, code := range patients {
 		hosts[0].buy(t, patient, code)

@@ -180,11 +180,29 @@ func (h Head) alive(endings []Ending) (alive []Ending) {
 	return alive
 }
 
+// againEvery and mostAgain say how often an end that could not be published is published again, in the background.
+const (
+	againEvery = time.Second
+	mostAgain  = 5
+)
+
 // replaced publishes the endings of the credentials that a redemption put a new one in the place of: after its commit, since before
-// it nobody knows whether the old ones will go. If this is lost, the record says what to publish: it has the sids and the time. Until
-// then they have ended on our own routes and at introspection, and at exp elsewhere.
+// it nobody knows whether the old ones will go. One that fails is tried again beside the answer: nobody else would, for who redeemed
+// has what they came for. If all of that is lost, the record says what to publish: it has the sids and the time. Until then they
+// have ended on our own routes and at introspection, and at exp elsewhere.
 func (s *Service) replaced(ctx context.Context, record audit.Record, ended []Credential) {
-	if len(ended) > 0 {
-		_ = s.store.Publish(ctx, record, sessionEndings(record, ended))
+	if len(ended) == 0 {
+		return
 	}
+	endings := sessionEndings(record, ended)
+	if s.store.Publish(ctx, record, endings) == nil {
+		return
+	}
+	s.later(func(ctx context.Context) {
+		for range mostAgain {
+			if s.clock.Wait(ctx, againEvery) != nil || s.store.Publish(ctx, record, endings) == nil {
+				return
+			}
+		}
+	})
 }

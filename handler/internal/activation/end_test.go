@@ -253,6 +253,34 @@ func TestACT13_AReplacedCredentialIsPublishedAsEnded(t *testing.T) {
 	})
 }
 
+// Who redeemed is told so whatever becomes of the publishing, and one that fails is made up for.
+func TestACT13_AReplacedCredentialIsPublishedInTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		failures  int
+		published bool
+	}{"two failures": {2, true}, "nothing but failures": {1000, false}} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(l *lab) {
+				l.let(l.invite())
+				second := l.invite()
+				failed := 0
+				l.store.Fault = func(op memstore.Op, when memstore.When) error {
+					if op == memstore.OpPublish && when == memstore.Before && failed < c.failures {
+						failed++
+						return errSilence
+					}
+					return nil
+				}
+				won := l.let(second)
+				l.works(won)
+				if got := len(l.endings()) == 1; got != c.published || failed < 2 {
+					t.Errorf("published: %v after %d failures", got, failed)
+				}
+			})
+		})
+	}
+}
+
 func TestTOK8_OneTokenEndsWithoutItsCredential(t *testing.T) {
 	inLab(t, func(l *lab) {
 		won := l.let(l.invite())

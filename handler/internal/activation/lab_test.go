@@ -33,7 +33,8 @@ type lab struct {
 
 	mu     sync.Mutex
 	policy activation.Policy
-	shift  time.Duration // of the service's clock against the bubble's
+	later  func(func(context.Context)) // what runs in the background
+	shift  time.Duration               // of the service's clock against the bubble's
 }
 
 // inLab runs a test in a lab of its own.
@@ -43,7 +44,7 @@ func inLab(t *testing.T, test func(*lab)) {
 }
 
 func newLab(t *testing.T, seed uint64) *lab {
-	l := &lab{T: t, store: memstore.New(), random: seeded(seed), policy: activation.Policy{
+	l := &lab{T: t, store: memstore.New(), random: seeded(seed), later: func(do func(context.Context)) { do(context.Background()) }, policy: activation.Policy{
 		Keys: cheapRing(t, 7), Site: "OXF", OTPLength: 6, DeviceCodeLength: 14, CodeLength: 32, SaltLength: 32, MaxAttempts: 10, ExpiryDays: 5,
 		Zone: time.UTC, MaxPerPatient: 1,
 	}}
@@ -53,8 +54,8 @@ func newLab(t *testing.T, seed uint64) *lab {
 
 // on is another instance, on a store that may be the lab's own behind something.
 func (l *lab) on(store activation.Store) *activation.Service {
-	return activation.New(store, l.settings, activation.Clock{Now: l.now, Wait: wait}, l.random,
-		func(do func(context.Context)) { do(context.Background()) }, storetest.Unlimited)
+	return activation.New(store, l.settings, activation.Clock{Now: l.now, Wait: wait}, l.random, l.later,
+		storetest.Unlimited)
 }
 
 func (l *lab) settings() activation.Policy {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"latchkey/handler/internal/budget"
@@ -540,6 +541,43 @@ func TestABU1_ALeaseThatHangsOrPanicsBlocksNobody(t *testing.T) {
 	if _, err := guard.Guess(t.Context(), subject.Patient); err != nil {
 		t.Errorf("a second later: %v", err)
 	}
+}
+
+// Who hangs up while a block is leased is charged as everybody else.
+func TestABU1_WhoHangsUpIsChargedAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limit := budget.PerWindow(5, 10*time.Minute)
+		w := newWorld(budget.Limits{Source: limit})
+		hang := make(chan struct{})
+		w.store.Fault = func(op memstore.Op, when memstore.When) error {
+			if op == memstore.OpBucket && when == memstore.Before {
+				<-hang
+			}
+			return nil
+		}
+		guard := w.instance()
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		const tries = 50
+		var within atomic.Int64
+		var all sync.WaitGroup
+		for range tries {
+			all.Go(func() {
+				if guard.Refused(gone, "192.0.2.1") == nil {
+					within.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := within.Load(); n > 0 {
+			t.Errorf("%d were told before anything was leased", n)
+		}
+		close(hang)
+		all.Wait()
+		if n := within.Load(); n != limit.Capacity {
+			t.Errorf("%d were within, want %d", n, limit.Capacity)
+		}
+	})
 }
 
 // Two instances read the same state: one of them leases, the other finds what is left.

@@ -31,5 +31,6 @@
 // clocks of instances have no part in it.
 //
 // Sources share 4,096 rows by a hash of the address, and devices as many of their own: the table does not grow, and no partition is
-// hot, whoever comes from wherever. Two on one row share its budget.
+// hot, whoever comes from wherever. Two on one row share its budget. Whoever holds thousands of networks (an IPv6 /48 is
+// 65,536 of /64) can empty all rows: then every refusal looks like 429, and right codes work as before.
 package budget

@@ -67,12 +67,15 @@ func (g *Guard) Login(ctx context.Context, device string) (known func(), err err
 }
 
 // Refused charges a refused redeem to its source, an IP address: *Empty if its budget has nothing left, else nil. It is nil as well
-// if there is no address that can be trusted, and if storage does not answer: see the package's documentation.
+// if there is no address that can be trusted, and if storage does not answer: see the package's documentation. Who hangs up is
+// charged all the same: a client that closes its half of the connection can still read how it was refused.
 func (g *Guard) Refused(ctx context.Context, source string) error {
 	name := sourceOf(source)
 	if name == "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
 	_, err := g.sources.Take(ctx, name)
 	var empty *Empty
 	if errors.As(err, &empty) {

@@ -45,6 +45,7 @@ func TestAUT1_GoodTokens(t *testing.T) {
 		{"no nbf", signed(header(), changed(v2(), members{"nbf": nil})), app},
 		{"a life of 28 h", signed(header(), changed(v2(), members{"exp": now - 5 + 100800})), app},
 		{"delegated", signed(header(), changed(v2(), members{"idtyp": nil, "scp": "access more", "sub": "pairwise", "roles": []string{role}})), user},
+		{"delegated, though oid is sub", signed(header(), changed(v2(), members{"idtyp": nil, "scp": "access more", "roles": []string{role}})), user},
 		{"delegated with idtyp", signed(header(), changed(v2(), members{"idtyp": "user", "scp": "access more", "sub": "pairwise"})), user},
 		{"delegated, v1", signed(header(), changed(v1(), members{"idtyp": nil, "scp": "access more", "sub": "pairwise"})), user},
 	} {
@@ -320,7 +321,7 @@ func TestShownIsCutOnACharacter(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"a\x00b\nc\u0085d\u2028e\xff": "a?b?c?d?e?", "x eyJhbGciOiJub25lIn0.e30. y": "(something like a token)", strings.Repeat("é", 60): strings.Repeat("é", 60),
+		"a\x00b\nc\u0085d\u2028e\xff": "a?b?c?d?e?", "api://\u202egro.live\u200b\u2066": "api://?gro.live??", "x eyJhbGciOiJub25lIn0.e30. y": "(something like a token)", strings.Repeat("é", 60): strings.Repeat("é", 60),
 	} {
 		if got := shown(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

@@ -57,7 +57,7 @@ func headerNames() map[string]bool { return setOf(append(extensions(), "nonce", 
 func claimNames() map[string]bool {
 	return setOf([]string{
 		"iss", "aud", "exp", "iat", "nbf", "ver", "tid", "oid", "sub", "azp", "appid", "idtyp", "scp", "roles", "cnf",
-		"typ", "nonce", "at_hash", "c_hash", "azpacr", "client_id", "jti", "sid", "scope", "metadata",
+		"typ", "nonce", "at_hash", "c_hash", "azpacr", "client_id", "events", "jti", "sid", "scope", "metadata",
 	})
 }
 
@@ -94,12 +94,12 @@ func formChecks(issuers map[string]*issuer) []check {
 		}),
 		plain("header", func(t *candidate) (err error) {
 			causes := malformed{HeaderNotJSON, HeaderNotUnicode, HeaderTwice, HeaderCase, HeaderTooLarge}
-			t.header, err = causes.object(t.headerJSON, headerNames)
+			t.header, err = causes.object(t.headerJSON, maxHeaderValues, headerNames)
 			return err
 		}),
 		plain("claims", func(t *candidate) (err error) {
 			causes := malformed{ClaimsNotJSON, ClaimsNotUnicode, ClaimsTwice, ClaimsCase, ClaimsTooLarge}
-			t.claims, err = causes.object(t.claimsJSON, claimNames)
+			t.claims, err = causes.object(t.claimsJSON, maxValues, claimNames)
 			return err
 		}),
 		plain("nonce", func(t *candidate) error {
@@ -233,6 +233,7 @@ func signature(keys *Keys) []check {
 			case err != nil:
 				return err
 			}
+			kid = strings.Clone(kid) // what is remembered must not hold the header's text
 			t.key, t.proof = key, func() bool { return keys.hold(kid, key) }
 			return nil
 		}},

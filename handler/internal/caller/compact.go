@@ -108,14 +108,16 @@ func (o object) told(name string) string {
 const (
 	maxDepth  = 16
 	maxValues = 2000
+	// A header has a dozen: what a stranger may fill is filled once, and not twice (ABU-4).
+	maxHeaderValues = 100
 )
 
 // malformed are the causes of one part of a token that is not one JSON object of the strict form.
 type malformed struct{ form, unicode, twice, spelling, excess Cause }
 
-// object reads one JSON object strictly. known are names, all in lower case, that must not appear in another case.
-func (m malformed) object(document []byte, known map[string]bool) (object, error) {
-	limits := strictjson.Limits{Depth: maxDepth, Values: maxValues, Text: maxToken, Spelt: known}
+// object reads one JSON object strictly, of at most so many values. known are names, all in lower case, that must not appear in another case.
+func (m malformed) object(document []byte, values int, known map[string]bool) (object, error) {
+	limits := strictjson.Limits{Depth: maxDepth, Values: values, Text: maxToken, Spelt: known}
 	o, err := strictjson.Object(document, "token", limits)
 	var wrong *strictjson.Error
 	if errors.As(err, &wrong) {

@@ -15,9 +15,9 @@
 //	parts       three parts and two dots: a JWS in compact form (RFC 7515 section 7.1), no JWE, no JSON form
 //	base64url   canonical: no padding, no line break, no loose bits, so that a token is one string (RFC 7515 section 2,
 //	            RFC 4648 sections 3.3 and 3.5)
-//	header      one JSON object, UTF-8, no member twice or in another case, at most 16 deep and 2,000 values (RFC 7515
-//	            section 4, RFC 8725 section 2.6, RFC 8259 sections 4 and 9)
-//	claims      the same (RFC 7519 section 4; IdentityModel refuses claims that differ by case)
+//	header      one JSON object, UTF-8, no member twice or in another case, at most 16 deep and 100 values (RFC 7515
+//	            section 4, RFC 8725 section 2.6, RFC 8259 sections 4 and 9), no number of more than 32 bytes
+//	claims      the same, but 2,000 values (RFC 7519 section 4; IdentityModel refuses claims that differ by case)
 //	nonce       none in the header: such tokens are made for Microsoft Graph and its like, who alone can verify them
 //	            (Microsoft, "Access tokens")
 //	extensions  none of crit, b64, zip, jwk, jku, x5u, x5c, cty, enc, epk, p2c: we understand no extension (RFC 7515

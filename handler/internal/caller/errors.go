@@ -3,6 +3,7 @@ package caller
 import (
 	"errors"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -61,7 +62,7 @@ func shown(text string) string {
 		return "(something like a token)"
 	}
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' || 0x7f <= r && r < 0xa0 || r == utf8.RuneError || r == '\u2028' || r == '\u2029' {
+		if !unicode.IsPrint(r) || r == utf8.RuneError { // nor what turns the direction of writing
 			return '?'
 		}
 		return r

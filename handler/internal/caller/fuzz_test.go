@@ -161,7 +161,7 @@ func FuzzKeysDocument(f *testing.F) {
 		f.Add([]byte(document))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
-		for _, rules := range []keyRules{{[]string{RS256}, tenant}, {algorithms: Algorithms()}} {
+		for _, rules := range []keyRules{{algorithms: []string{RS256}, tenant: tenant}, {algorithms: Algorithms()}} {
 			set, err := rules.parse(document)
 			if (err == nil) != (set != nil && len(set.keys) > 0) {
 				t.Fatalf("%v, %v", set, err)

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -85,6 +86,8 @@ type keyRules struct {
 	algorithms []string
 	// tenant is set for Entra ID: a key that names another issuer or another cloud is passed over.
 	tenant string
+	// issuer is a provider's, else: a key that names a tenant which is not in it is passed over.
+	issuer string
 }
 
 // readDocument reads one of an issuer's documents strictly. A key with its certificates has some 20 values and some KB.
@@ -162,15 +165,20 @@ func forVerifying(jwk object) bool {
 	return (!jwk.has("use") || jwk.text("use") == "sig") && (!jwk.has("key_ops") || slices.Contains(operations, "verify"))
 }
 
-// ours reports whether a key is the tenant's, where there is one (as IdentityModel's AadIssuerValidator has it). Both members are
-// Microsoft's own.
+var guids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// ours reports whether a key is the tenant's, where there is one (as IdentityModel's AadIssuerValidator has it), or the provider's.
+// Both members are Microsoft's own.
 func (r keyRules) ours(jwk object) bool {
 	const (
 		template = "{tenantid}"
 		cloud    = "microsoftonline.com"
 	)
 	if r.tenant == "" {
-		return true
+		// External ID's documents, and other tenants', are Microsoft's too: a key for personal accounts in one of them is for
+		// nobody else (Storm-0558). Its keys name the tenant, or have a template, under another host than iss has.
+		foreign := func(id string) bool { return !strings.Contains(r.issuer, id) }
+		return !jwk.has("issuer") || jwk.text("issuer") != "" && !slices.ContainsFunc(guids.FindAllString(jwk.text("issuer"), -1), foreign)
 	}
 	v1, v2 := EntraIssuers(r.tenant)
 	issuer := strings.ReplaceAll(jwk.text("issuer"), template, r.tenant)

@@ -82,12 +82,12 @@ var errUnknownKey = errors.New("no key has this kid")
 
 // NewKeys checks the configuration. It fetches nothing yet: Run does, or the first token.
 func NewKeys(config KeysConfig) (*Keys, error) {
-	k := &Keys{config: config, rules: keyRules{algorithms: config.Algorithms}, client: *config.Client}
+	k := &Keys{config: config, rules: keyRules{algorithms: config.Algorithms, issuer: config.Issuer}, client: *config.Client}
 	switch ofTenant := config.Tenant != ""; {
 	case ofTenant == (config.Issuer != ""):
 		return nil, errors.New("keys are of a tenant or of an issuer")
 	case ofTenant:
-		k.rules = keyRules{[]string{RS256}, strings.ToLower(config.Tenant)}
+		k.rules = keyRules{algorithms: []string{RS256}, tenant: strings.ToLower(config.Tenant)}
 		if !isGUID(k.rules.tenant) {
 			return nil, errors.New("the tenant must be a GUID")
 		}

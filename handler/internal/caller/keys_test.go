@@ -224,7 +224,7 @@ func TestAUT4_WhichKeysAreTaken(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			// k2 is always there, so that the document as a whole is good.
 			document := documentOf(append(test.jwks, jwkOf("k2", &rsaKeys()["k2"].PublicKey, nil))...)
-			set, err := keyRules{[]string{RS256}, tenant}.parse([]byte(document))
+			set, err := keyRules{algorithms: []string{RS256}, tenant: tenant}.parse([]byte(document))
 			if err != nil || set.keys["k2"] == nil {
 				t.Fatalf("%v, %v", set, err)
 			}
@@ -387,6 +387,27 @@ func TestAUT4_AKeyIsPinnedToOneAlgorithm(t *testing.T) {
 	twice := documentOf(publicJWK("k", rs, members{"alg": "RS256"}), publicJWK("k", rs, members{"alg": "PS256"}), publicJWK("es", es, nil))
 	if set, err := (keyRules{algorithms: all}).parse([]byte(twice)); err != nil || set.keys["k"] != nil || !set.ambiguous {
 		t.Errorf("%+v, %v", set, err)
+	}
+}
+
+// A provider may publish keys that are for others too, as Microsoft does for all tenants: one for another tenant, or for personal
+// accounts, is not the provider's.
+func TestAUT4_AProvidersKeyNamesNoOtherTenant(t *testing.T) {
+	const external = "https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0"
+	for issuer, want := range map[any]bool{
+		nil: true, external: true, "https://x.example": true,
+		"https://login.microsoftonline.com/{tenantid}/v2.0":           true,
+		"https://login.microsoftonline.com/" + tenant + "/v2.0":       true,
+		"https://login.microsoftonline.com/" + otherTenant + "/v2.0":  false,
+		"https://login.microsoftonline.com/" + consumers + "/v2.0":    false,
+		"https://sts.windows.net/" + tenant + "/" + consumers + "/x/": false,
+		"": false, 1: false,
+	} {
+		k := must(NewKeys(KeysConfig{Issuer: external, Algorithms: []string{ES256}, Client: http.DefaultClient}))
+		document := documentOf(publicJWK("k", signers()["es"].Public(), members{"issuer": issuer}), publicJWK("es", signers()["es"].Public(), nil))
+		if set := must(k.rules.parse([]byte(document))); (set.keys["k"] != nil) != want {
+			t.Errorf("issuer %v: taken is %v", issuer, !want)
+		}
 	}
 }
 

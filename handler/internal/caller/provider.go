@@ -91,6 +91,8 @@ func access(t *candidate) error {
 	c := t.claims
 	idToken := func(got string) error { return refuse(IDToken, "an access token", "one with "+got) }
 	switch kind := c.text("typ"); {
+	case c.has("events"): // RFC 8417 section 4: security events, and logout tokens among them, are told from all others by it
+		return refuse(OtherToken, "an access token", "a security event")
 	case c.has("at_hash"): // OpenID Connect Core section 3.1.3.6
 		return idToken("at_hash")
 	case c.has("c_hash"): // section 3.3.2.11

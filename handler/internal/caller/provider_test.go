@@ -67,6 +67,8 @@ func providerAttacks() []attack {
 		{"nbf ahead", c(members{"nbf": noon.Unix() + 61}), "not_before", NbfAhead},
 		{"a life of more than 28 h", c(members{"exp": noon.Unix() - 5 + 100801}), "lifetime", LifetimeLong},
 		{"bound to a certificate", c(members{"cnf": members{"x5t#S256": "x"}}), "bound", TokenBound},
+		{"a logout token with a client", c(members{"typ": nil, "events": members{"http://schemas.openid.net/event/backchannel-logout": members{}}}), "access", OtherToken},
+		{"a security event of typ at+jwt", providerSigned("rs", members{"typ": "at+jwt"}, changed(keycloak(), members{"events": members{}})), "access", OtherToken},
 		{"an ID token of Keycloak", c(members{"typ": "ID", "nonce": "n"}), "access", IDToken},
 		{"an ID token with at_hash", s(members{"at_hash": "x", "scope": role}), "access", IDToken},
 		{"at_hash, though it says Bearer", c(members{"at_hash": "x"}), "access", IDToken},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -189,8 +190,37 @@ func TestAUT1_MemoryIsBounded(t *testing.T) {
 	}
 }
 
-// What is kept of a token is small, whatever else was in it.
+// What is kept of a token is small, whatever else was in its header and its claims.
 func TestAUT1_MemoryHoldsNoTokens(t *testing.T) {
+	const tokens, padding = 300, 5000
+	b := newBench(t)
+	ed := func(i int) string {
+		much := strings.Repeat("x", padding)
+		return providerSigned("ed", members{"more": much}, changed(keycloak(), members{"jti": fmt.Sprint(i), "more": much}))
+	}
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC() // what a finalizer held goes with the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	_, _ = b.verify(ed(0))
+	before := heap()
+	for i := range tokens {
+		if _, err := b.verify(ed(1 + i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each := (heap() - before) / tokens
+	t.Logf("%d bytes a token", each)
+	if n := b.remembered.cache.Len(); n != 1+tokens || each > padding/2 {
+		t.Errorf("%d bytes for each of %d tokens", each, n)
+	}
+	runtime.KeepAlive(b)
+}
+
+func TestCopiedIsTheSameOfItsOwn(t *testing.T) {
 	text := strings.Repeat("x", 1000) + "scope"
 	c := Caller{Kind: User, Scopes: []string{text[1000:]}, Delegated: []string{}}
 	c.Actor.ID = text[999:]

@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"latchkey/handler/internal/keyed"
 )
@@ -44,7 +45,7 @@ var ErrTicket = errors.New("the ticket cannot be opened")
 func Seal(ring *keyed.Ring, random io.Reader, d Denial) (string, error) {
 	text := binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(d.At.Unix()))
 	for i, field := range []string{d.ID, d.Operation, d.Cause, d.Expected, d.Got} {
-		field = Cut(field, room[i])
+		field = cut(field, room[i])
 		text = append(text, byte(len(field)))
 		text = append(text, field...)
 	}
@@ -69,18 +70,13 @@ func Open(ring *keyed.Ring, ticket string, now time.Time) (Denial, error) {
 	return d, nil
 }
 
-// Cut gives what fits into n bytes of a text, whole characters only. What cannot be printed becomes a question mark: part of
-// it may have come from outside.
-func Cut(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
-			return '?'
-		}
-		return r
-	}, s)
+// cut gives what fits into n bytes of a text, whole characters only. What came from outside is fit to be shown already
+// (caller.Rejected).
+func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "?")
 	for len(s) > n {
 		end := n
-		for end > 0 && s[end]&0xc0 == 0x80 { // inside a character
+		for end > 0 && !utf8.RuneStart(s[end]) {
 			end--
 		}
 		s = s[:end]

@@ -107,7 +107,7 @@ func read(t testing.TB, img image.Image) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+	result, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
 	if err != nil {
 		t.Fatalf("cannot be read at %d pixels: %v", img.Bounds().Dx(), err)
 	}

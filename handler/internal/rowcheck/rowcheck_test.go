@@ -12,7 +12,7 @@ import (
 	"latchkey/handler/internal/rowcheck"
 )
 
-var options = rowcheck.Options{MaxAttempts: 3, MaxCredentials: 1, Secrets: []string{"7KQ49F2MXH", ""}}
+var options = rowcheck.Options{MaxAttempts: 3, MaxCredentials: 1, Secrets: []string{"7KQ49F2MXH", "", "3FJ7WP"}}
 
 // dump is what two patients leave. Of one, A is replaced by B, B redeemed after a miss and asked for again, rightly and wrongly,
 // and C pending after a miss; D of the other is revoked. A change that was never made left an index row and an intent.
@@ -163,6 +163,8 @@ func TestEveryPlantedViolationIsFound(t *testing.T) {
 		"a pending one with a dead code": {func(p *planted) { p.row("v~ccC")["ended"] = "2026-03-01T09:31:00.000Z" }, []rowcheck.Rule{rowcheck.Indexed}},
 		"a code in clear":                {func(p *planted) { p.row("aud~8~rec1")["trace"] = "x7kq49f2mxhx" }, []rowcheck.Rule{rowcheck.InClear}},
 		"a code in clear in a key":       {func(p *planted) { p.row("v~ddX")["RowKey"] = "7KQ49F2MXH" }, []rowcheck.Rule{rowcheck.InClear}},
+		"an OTP in clear":                {func(p *planted) { p.row("aud~8~rec1")["trace"] = "a3fj7wp 3fj7wp" }, []rowcheck.Rule{rowcheck.InClear}},
+		"an OTP by chance in an id":      {func(p *planted) { p.row("aud~8~rec1")["trace"] = "a3fj7wp3fj7wp9" }, nil},
 		"a head that cannot be read":     {func(p *planted) { p.row("b head")["creds"] = "[" }, []rowcheck.Rule{rowcheck.Readable}},
 		"a record that cannot be read":   {func(p *planted) { p.row("aud~0~rec0")["n"] = 2.5 }, []rowcheck.Rule{rowcheck.Readable, rowcheck.Numbered, rowcheck.Visible, rowcheck.Indexed}},
 		"a row of no known kind": {func(p *planted) {

@@ -55,6 +55,17 @@ func TestAUT6_EveryRefusedTokenHasOneBody(t *testing.T) {
 	}
 }
 
+// A patient's token opens no route with a scope, whatever its scopes are called; and the patient's id stands in no line of the log.
+func TestOPS4_APatientWhoCallsIsLoggedByReference(t *testing.T) {
+	b := newBench(t)
+	w := b.ask(t, "POST "+patientPath+"/activation", "", "Authorization: Bearer patient")
+	log := b.log.String()
+	b.wantProblem(t, w, http.StatusForbidden, ReasonInsufficientScope)
+	if strings.Contains(log, patientID().Name) || !strings.Contains(log, "patient/"+b.ring.Reference(patientID())) || !strings.Contains(log, "subject_token") {
+		t.Errorf("the log says %s", log)
+	}
+}
+
 // The gate is asked before anything is committed and before anything is answered, whatever the operation did meanwhile.
 func TestAUT2_WhatTheGateSaysStands(t *testing.T) {
 	for _, test := range []struct {
@@ -63,6 +74,11 @@ func TestAUT2_WhatTheGateSaysStands(t *testing.T) {
 		{"POST " + patientPath + "/activation", "writer"},
 		{"GET " + patientPath + "/activation", "reader"},
 		{"DELETE " + patientPath + "/activation/" + uuid7, "writer"},
+		// What is wrong with the request is for those who are admitted.
+		{"POST " + patientPath + "/activation?a=1&a=2", "writer"},
+		{"POST " + patientPath + "/activation?a=1", "writer"},
+		{"GET " + patientPath + "/activation?limit=0", "reader"},
+		{"POST /dhos/v1/patient/~/activation", "writer"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			b := newBench(t)

@@ -106,11 +106,14 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 	}
 	e.Outcome = audit.Denied
 	var refusal *activation.Refusal
+	var rejected *caller.Rejected
 	var forbidden *caller.Forbidden
 	var empty *budget.Empty
 	switch {
 	case errors.As(err, &refusal):
 		e.Detail = refusal.Reason
+	case errors.As(err, &rejected):
+		e.Detail = audit.Reason(rejected.Cause)
 	case errors.As(err, &forbidden):
 		e.Detail = audit.Reason(forbidden.Cause)
 	case errors.Is(err, activation.ErrNotFound), errors.Is(err, activation.ErrNoCredential):
@@ -123,7 +126,7 @@ func (e *Event) decided(what audit.Action, on subject.ID, p *Parts, activationID
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonBusy
 	case errors.As(err, &empty):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonNoBudget
-	case errors.Is(err, commit.ErrUnavailable), errors.Is(err, budget.ErrUnknown):
+	case errors.Is(err, commit.ErrUnavailable), errors.Is(err, caller.ErrUnavailable), errors.Is(err, budget.ErrUnknown):
 		e.Outcome, e.Detail = audit.Failed, audit.ReasonUnavailable
 	default:
 		if p := directoryProblem(err); p != nil {

@@ -106,7 +106,11 @@ func TestOPS4_OneEventARequest(t *testing.T) {
 
 	w = b.ask(t, "POST "+patientPath+"/activation", "", "Authorization: Bearer canary-of-a-token")
 	want("refused token", w, "INFO", map[string]any{"operation": "create-patient-activation", "status": 401.0, "reason": "invalid_token",
+		"actor": "anonymous", "action": "activation.create", "outcome": "denied", "why": "signature_wrong", "subject": ref,
 		"cause": "token refused: signature_wrong"})
+	w = b.ask(t, "POST "+patientPath+"/activation", "", "Authorization: Bearer down")
+	want("no keys", w, "ERROR", map[string]any{"level": "ERROR", "status": 503.0, "actor": "anonymous", "action": "activation.create",
+		"outcome": "failed", "why": "unavailable", "subject": ref, "reason": "unavailable", "cause": "?"})
 
 	w = b.ask(t, "POST "+patientPath+"/activation", "", reader)
 	want("no scope", w, "INFO", map[string]any{"status": 403.0, "reason": "insufficient_scope", "actor": actor,

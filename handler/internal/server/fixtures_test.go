@@ -137,6 +137,11 @@ func verify(_ context.Context, authorization string) (caller.Caller, error) {
 	case "Bearer auditor":
 		c.Scopes = []string{scopeReadAudit}
 	case "Bearer nobody":
+	case "Bearer patient":
+		c = caller.Caller{
+			Kind: caller.Subject, Actor: audit.Actor{Issuer: "https://latchkey.example/", ID: "patient/" + patientID().Name}, Subject: patientID(),
+			Scopes: []string{scopeWriteActivation},
+		}
 	case "Bearer down":
 		return caller.Caller{}, fmt.Errorf("%w: no keys", caller.ErrUnavailable)
 	case "Bearer broken":

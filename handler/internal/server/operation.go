@@ -62,8 +62,9 @@ type call struct {
 	*Parts
 	event  *Event
 	caller caller.Caller
-	// whose is the subject that the path names, or zero.
-	whose subject.ID
+	// action is what is asked for, whose the subject that the path names, or zero.
+	action audit.Action
+	whose  subject.ID
 	// gate answers whether the caller is admitted, where that is looked up beside the operation's first reads. What changes
 	// something waits for it before it commits; the adapter waits for it before it answers.
 	gate commit.Gate
@@ -114,12 +115,8 @@ func operation[I, O any](method, id string, k kind, handle func(context.Context,
 			huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 				c := callOf(ctx)
 				out, err := handle(ctx, c, in)
-				if denied := c.wait(ctx); denied != nil {
-					c.event.decided(k.action, c.whose, c.Parts, "", denied)
-					err = denied
-				}
-				if err != nil {
-					return nil, problemOf(err).stamp(eventOf(ctx))
+				if err = c.refused(ctx, err); err != nil {
+					return nil, problemOf(err).stamp(c.event)
 				}
 				return out, nil
 			})
@@ -157,7 +154,7 @@ func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 		// huma's reader of this header (v2.37.2) panics on some values, when the work is done: choose reads it, before.
 		accept := r.Header.Values("Accept")
 		r.Header.Del("Accept")
-		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context())}
+		c := call{Server: s, Parts: s.Parts(), event: eventOf(hc.Context()), action: k.action}
 		c.event.Operation = hc.Operation().OperationID
 		if c.Parts != nil {
 			c.event.seal = c.Seal
@@ -165,7 +162,7 @@ func (s *Server) admit(k kind) func(huma.Context, func(huma.Context)) {
 		ctx, trips := s.Count(hc.Context())
 		c.event.Trips = trips
 		if err := c.admit(ctx, k, r, accept); err != nil {
-			problemOf(err).stamp(c.event).write(w)
+			problemOf(c.refused(ctx, err)).stamp(c.event).write(w)
 			return
 		}
 		next(huma.WithContext(hc, context.WithValue(ctx, callKey{}, c)))
@@ -177,19 +174,13 @@ func (c *call) admit(ctx context.Context, k kind, r *http.Request, accept []stri
 		return tryAgain(ReasonStarting, "Latchkey is starting; /health/ready says what is missing.")
 	}
 	if k.scope != "" {
+		c.whose = named(r)
 		var err error
-		if len(r.Header.Values("Authorization")) > 1 {
-			return &caller.Rejected{Cause: caller.TwoHeaders}
-		}
-		verify := c.Verify
-		if k.device {
-			verify = c.Recognise
-		}
-		if c.caller, err = verify(ctx, r.Header.Get("Authorization")); err != nil {
+		if c.caller, err = c.authenticate(ctx, k, r.Header); err != nil {
+			c.event.decided(k.action, c.whose, c.Parts, "", err)
 			return err
 		}
 		c.event.called(c.caller, c.Parts)
-		c.whose = named(r)
 		if k.device {
 			err = caller.AuthoriseDevice(c.caller, k.scope)
 		} else {
@@ -234,12 +225,28 @@ func named(r *http.Request) subject.ID {
 	return subject.ID{}
 }
 
-// wait answers whether the caller is admitted, if that is not known yet.
-func (c *call) wait(ctx context.Context) error {
-	if c.gate == nil {
-		return nil
+// authenticate finds out who calls. Whether a device's session lives is read with what its operation reads first.
+func (c *call) authenticate(ctx context.Context, k kind, h http.Header) (caller.Caller, error) {
+	if len(h.Values("Authorization")) > 1 {
+		return caller.Caller{}, &caller.Rejected{Cause: caller.TwoHeaders}
 	}
-	return c.gate(ctx)
+	if k.device {
+		return c.Recognise(ctx, h.Get("Authorization"))
+	}
+	return c.Verify(ctx, h.Get("Authorization"))
+}
+
+// refused is what a request that came to err, or to nil, is answered: somebody who is not admitted learns that, and nothing else.
+func (c *call) refused(ctx context.Context, err error) error {
+	if c.gate == nil {
+		return err
+	}
+	denied := c.gate(ctx)
+	if denied == nil {
+		return err
+	}
+	c.event.decided(c.action, c.whose, c.Parts, "", denied)
+	return denied
 }
 
 // plainHeaders refuses what stands twice, of which a reader takes the first and the host makes one line (host-contract.md

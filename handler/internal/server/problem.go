@@ -252,10 +252,16 @@ var useProblems = sync.OnceFunc(func() {
 	huma.ValidateStrictCasing = true
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 		p := fromHuma(status, message, errs)
-		if ctx != nil {
-			p.stamp(eventOf(ctx.Context()))
+		if ctx == nil {
+			return p
 		}
-		return p
+		if c, admitted := ctx.Context().Value(callKey{}).(call); admitted {
+			p = problemOf(c.refused(ctx.Context(), p))
+			for name, values := range p.header { // which huma leaves out here
+				ctx.SetHeader(name, values[0])
+			}
+		}
+		return p.stamp(eventOf(ctx.Context()))
 	}
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		return fromHuma(status, message, errs)

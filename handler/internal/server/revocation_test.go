@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,7 +26,7 @@ import (
 )
 
 // signing gives the bench real tokens and a real list; now is the clock by which tokens expire.
-func (b *bench) signing(t *testing.T, now func() time.Time) *token.Issuer {
+func (b *bench) signing(t testing.TB, now func() time.Time) *token.Issuer {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -145,6 +146,29 @@ func TestTOK8_Introspection(t *testing.T) {
 	now = noon.Add(16*time.Minute + time.Second)
 	if got := b.introspect(t, raw); !reflect.DeepEqual(got, dead) {
 		t.Errorf("an expired one: %v", got)
+	}
+}
+
+// RFC 7662 section 4: at its exp a token is active no more, whatever the verifiers of others allow for their clocks.
+func TestTOK8_NoTokenIsActivePastItsExp(t *testing.T) {
+	now := noon
+	clock := func() time.Time { return now }
+	b := newBenchWith(t, Clock{Now: clock, Wait: func(context.Context, time.Duration) error { return nil }})
+	b.signing(t, clock)
+	raw := b.buy(t, b.let(t))
+	for _, c := range []struct {
+		after  time.Duration
+		active bool
+	}{{15*time.Minute - time.Second, true}, {15 * time.Minute, false}, {15*time.Minute + 59*time.Second, false}} {
+		now = noon.Add(c.after)
+		b.log.take(t)
+		got := b.introspect(t, raw)
+		if got["active"] != c.active || !c.active && !reflect.DeepEqual(got, dead) {
+			t.Errorf("after %s: %v", c.after, got)
+		}
+		if e := b.event(t); !c.active && e["why"] != "not_ours" {
+			t.Errorf("after %s the event is %v", c.after, e)
+		}
 	}
 }
 

@@ -47,7 +47,7 @@ func codeOn(t testing.TB, w *httptest.ResponseRecorder) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+		result, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -165,10 +165,16 @@ func algorithm(name string) error {
 	return nil
 }
 
-// twoIssuers reports a provider that has the name of another issuer: whose token it is could not be told.
+// twoIssuers reports a provider that has the name of another issuer: whose token it is could not be told. Nor is a tenant of Entra ID
+// a provider: its tokens name identities by tid and oid, and a provider's checks look at neither.
 func twoIssuers(s *Settings) Problems {
 	v1, v2 := caller.EntraIssuers(s.Entra.TenantID)
 	for i, p := range s.Identity.Providers {
+		if strings.HasPrefix(p.Issuer, "https://sts.windows.net/") || strings.HasPrefix(p.Issuer, "https://login.microsoftonline.") {
+			if p.Issuer != v1 && p.Issuer != v2 {
+				return Problems{{Key: "Identity:Providers", Wrong: fmt.Sprintf("is wrong: [%d].issuer is a tenant of Entra ID: one is trusted, that of Entra:TenantId", i)}}
+			}
+		}
 		if slices.Contains([]string{s.Tokens.Issuer, v1, v2}, p.Issuer) {
 			return Problems{{Key: "Identity:Providers", Wrong: fmt.Sprintf("is wrong: [%d].issuer is trusted already, as another's", i)}}
 		}
