@@ -163,7 +163,7 @@ func badRequests(h *host, token, patient string, c created) []bad {
 		{name: "large", request: redeeming(large), status: http.StatusRequestEntityTooLarge, reason: "body_too_large", says: "64 KiB"},
 		field("large where none belongs", request{method: http.MethodPost, path: activationPath(patient), token: token, body: large}, "body"),
 		{name: "missing field, path form", request: request{method: http.MethodPost, path: byPath, body: `{}`}, status: bad400, reason: invalid,
-			fields: []string{"body"}, says: "otp"},
+			fields: []string{"body.otp"}, says: "otp"},
 		{name: "code with %2F", request: request{method: http.MethodPost, path: redeemPath + "/" + c.ActivationCode[:5] + "%2F" + c.ActivationCode[5:],
 			body: `{"otp":` + otp + `}`}, status: bad400, reason: invalid, fields: []string{"path"}, escaped: true},
 	}
