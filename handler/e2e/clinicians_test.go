@@ -136,54 +136,14 @@ func TestACT14_NobodyLogsInThroughAnInactiveDevice(t *testing.T) {
 	ward := w.ward(t)
 	badge := "badge-" + randomHex(8)
 	hosts[0].nurse(t, w.staff(t), badge)
-	tokens, flying, refused := 0, 0, 0
+	var seen races
 	n := rounds(t, 3)
 	for round := range n {
 		device, _, token := hosts[0].tabletToken(t)
-		stop := make(chan struct{})
-		var all []purchase
-		var failed error
-		var done sync.WaitGroup
-		done.Go(func() {
-			all, failed = buyFrom(t.Context(), stop, hosts, loggingIn(token, badge), http.StatusForbidden)
-		})
-		time.Sleep(100 * time.Millisecond)
-		hosts[round%2].turnTablet(t, ward, device, false)
-		over := time.Now()
-		time.Sleep(100 * time.Millisecond)
-		close(stop)
-		if done.Wait(); failed != nil {
-			t.Fatal(failed)
-		}
-		last := ""
-		for _, p := range all {
-			switch {
-			case p.token == "":
-				refused++
-				continue
-			case p.began.After(over):
-				t.Errorf("round %d: a clinician logged in %s after the reply", round, p.began.Sub(over))
-			case p.told.After(over):
-				flying++
-			}
-			tokens++
-			last = p.token
-		}
-		if last == "" {
-			t.Fatal("nobody logged in")
-		}
-		for _, h := range hosts {
-			if h.active(t, last) {
-				t.Errorf("%s: introspection believes it", h.name)
-			}
-		}
-		if round == 0 {
-			sid := claim(t, last, "sid")
-			published(t, over, func(e ended) bool { return e.Session == sid }, hosts...)
-		}
+		seen.round(t, hosts, loggingIn(token, badge), round == 0, func() { hosts[round%2].turnTablet(t, ward, device, false) })
 	}
-	t.Logf("%d rounds: %d logged in, %d were told after the reply, %d were refused", n, tokens, flying, refused)
-	if refused == 0 {
+	t.Logf("%d rounds: %d logged in, %d were told after the reply, %d were refused", n, seen.tokens, seen.flying, seen.refused)
+	if seen.refused == 0 {
 		t.Error("nobody asked after the end")
 	}
 }

@@ -165,52 +165,12 @@ func TestACT14_ADeviceInactiveOnOneInstanceBuysOnNone(t *testing.T) {
 	w := owned(t)
 	hosts := []*host{w.host(t, proxying), w.host(t, direct)}
 	as := w.ward(t)
-	tokens, flying, refused := 0, 0, 0
+	var seen races
 	n := rounds(t, 3)
 	for round := range n {
 		id := hosts[0].tablet(t, as, "ward-off").UUID
 		code := hosts[0].letTabletIn(t, as, id)
-		stop := make(chan struct{})
-		var all []purchase
-		var failed error
-		var done sync.WaitGroup
-		done.Go(func() {
-			all, failed = buyFrom(t.Context(), stop, hosts, buyingForTablet(id, code), http.StatusForbidden)
-		})
-		time.Sleep(100 * time.Millisecond)
-		hosts[round%2].turnTablet(t, as, id, false)
-		over := time.Now()
-		time.Sleep(100 * time.Millisecond)
-		close(stop)
-		if done.Wait(); failed != nil {
-			t.Fatal(failed)
-		}
-		last := ""
-		for _, p := range all {
-			switch {
-			case p.token == "":
-				refused++
-				continue
-			case p.began.After(over):
-				t.Errorf("round %d: a token was bought %s after the reply", round, p.began.Sub(over))
-			case p.told.After(over):
-				flying++
-			}
-			tokens++
-			last = p.token
-		}
-		if last == "" {
-			t.Fatal("no token was bought")
-		}
-		for _, h := range hosts {
-			if h.active(t, last) {
-				t.Errorf("%s: introspection believes it", h.name)
-			}
-		}
-		if round == 0 {
-			sid := claim(t, last, "sid")
-			published(t, over, func(e ended) bool { return e.Session == sid }, hosts...)
-		}
+		last := seen.round(t, hosts, buyingForTablet(id, code), round == 0, func() { hosts[round%2].turnTablet(t, as, id, false) })
 		hosts[round%2].turnTablet(t, as, id, true)
 		for _, h := range hosts {
 			var b bought
@@ -220,8 +180,56 @@ func TestACT14_ADeviceInactiveOnOneInstanceBuysOnNone(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d rounds: %d tokens were bought, %d were told after the reply, %d were refused", n, tokens, flying, refused)
-	if refused == 0 {
+	t.Logf("%d rounds: %d tokens were bought, %d were told after the reply, %d were refused", n, seen.tokens, seen.flying, seen.refused)
+	if seen.refused == 0 {
 		t.Error("nobody asked after the end")
 	}
+}
+
+// races counts what became of tokens that were asked for while a device was turned off.
+type races struct{ tokens, flying, refused int }
+
+// round asks all hosts for tokens before, during and after an end. None that was asked for after its reply is given, and what was given
+// is dead: the last of them is returned. listed is whether the list of what ended is waited for, too.
+func (c *races) round(t *testing.T, hosts []*host, buying request, listed bool, end func()) (last string) {
+	t.Helper()
+	stop := make(chan struct{})
+	var all []purchase
+	var failed error
+	var done sync.WaitGroup
+	done.Go(func() { all, failed = buyFrom(t.Context(), stop, hosts, buying, http.StatusForbidden) })
+	time.Sleep(100 * time.Millisecond)
+	end()
+	over := time.Now()
+	time.Sleep(100 * time.Millisecond)
+	close(stop)
+	if done.Wait(); failed != nil {
+		t.Fatal(failed)
+	}
+	for _, p := range all {
+		switch {
+		case p.token == "":
+			c.refused++
+			continue
+		case p.began.After(over):
+			t.Errorf("a token was given %s after the reply", p.began.Sub(over))
+		case p.told.After(over):
+			c.flying++
+		}
+		c.tokens++
+		last = p.token
+	}
+	if last == "" {
+		t.Fatal("no token was given")
+	}
+	for _, h := range hosts {
+		if h.active(t, last) {
+			t.Errorf("%s: introspection believes it", h.name)
+		}
+	}
+	if listed {
+		sid := claim(t, last, "sid")
+		published(t, over, func(e ended) bool { return e.Session == sid }, hosts...)
+	}
+	return last
 }

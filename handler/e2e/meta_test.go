@@ -279,7 +279,7 @@ func TestOPS2_TheDocumentTellsEveryRouteAndItsScope(t *testing.T) {
 			}
 			delete(want, name)
 			concrete := strings.NewReplacer("{patient_id}", w.patient(), "{uuid}", "019ab000-0000-7000-8000-000000000000",
-				"{activation_code}", "2222222222", "{authorisation_id}", "nobodys", "{identity_id}", "nobodys", "{site_code}", "XXX",
+				"{activation_code}", "2222222222", "{authorisation_id}", "nobodys", "{identity_id}", "nobodys", "{site_code}", "ZZ9",
 				"{device_id}", "nobodys", "{clinician_id}", "nobodys").Replace(path)
 			r := request{method: strings.ToUpper(method), path: concrete}
 			if o.RequestBody != nil {
